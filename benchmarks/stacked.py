@@ -17,6 +17,7 @@ The TOML file names test images and the files, which are made before; paths are 
     machine = "AMD EPYC, 2 cores"
     chosen_on = "training images held out"   # on what something of it was chosen; "nothing" where nothing was
     note = "bfloat16"
+    aside = true                          # off the line that joins the others: another way to the same end
 
 The first point is what the others are compared with. That nothing was chosen on test images is said where every point
 says on what it chose and none names test images. Every byte of a file counts. Latencies are of one image on one
@@ -46,14 +47,16 @@ from enxuto.runtime import Runner
 from enxuto.summary import summarize
 
 TEXTS = ("name", "file", "command", "preprocess", "note", "machine", "chosen_on")
-KEYS = (*TEXTS, "seed", "epochs", "minutes")
+KEYS = (*TEXTS, "seed", "epochs", "minutes", "aside")
+_KINDS: Mapping[str, tuple[type, ...]] = {"seed": (int,), "aside": (bool,)}
 
 
 @dataclass(frozen=True)
 class Point:
     """One file, as measured. top1 and its 95 % interval in percent; milliseconds: median of one image, one thread.
 
-    seed, epochs, minutes, machine: of what made it. chosen_on: the images that chose something of it.
+    seed, epochs, minutes, machine: of what made it. chosen_on: the images that chose something of it. aside: not joined
+    with the others in the picture.
     """
 
     name: str
@@ -72,6 +75,7 @@ class Point:
     minutes: float | None = None
     machine: str | None = None
     chosen_on: str | None = None
+    aside: bool = False
 
     @property
     def how(self) -> str:
@@ -99,8 +103,8 @@ def read_points(path: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
                 f"{path}: point {place} has {unknown[0]}; there are {', '.join(KEYS)}", code="E021"
             )
         for key in point:
-            kinds = (str,) if key in TEXTS else (int,) if key == "seed" else (int, float)
-            if not isinstance(point[key], kinds) or isinstance(point[key], bool):
+            kinds = (str,) if key in TEXTS else _KINDS.get(key, (int, float))
+            if not isinstance(point[key], kinds) or isinstance(point[key], bool) != (key == "aside"):
                 raise UsageError(f"{path}: {key} of point {place} is {point[key]!r}", code="E020")
         if not (path.parent / point["file"]).is_file():
             raise UsageError(f"{path}: {point['file']} of point {place} does not exist", code="E010")
@@ -136,6 +140,7 @@ def measure(folder: Path, points: Sequence[Mapping[str, Any]], images: Dataset, 
                 summarize(file).macs, time.median, point["command"], point.get("note", ""),
                 str(card) if (folder / card).is_file() else None,
                 *(point.get(key) for key in ("seed", "epochs", "minutes", "machine", "chosen_on")),
+                aside=point.get("aside", False),
             )
         )  # fmt: skip
         print(f"{found[-1].name}: {found[-1].bytes:,} bytes, top-1 {found[-1].top1:.2f} %", flush=True)
@@ -171,8 +176,9 @@ def table(points: Sequence[Point], task: str, samples: int, data_hash: str) -> s
 def draw(points: Sequence[Point], task: str, path: Path) -> None:
     """Bytes on a logarithmic axis, falling to the right, against top-1 with its interval."""
     figure, (axis,) = new_figure(8, 4.6)
+    joined = [one for one in points if not one.aside]
     axis.plot(
-        [one.bytes for one in points], [one.top1 for one in points], color="#999999", linewidth=0.8, zorder=1
+        [one.bytes for one in joined], [one.top1 for one in joined], color="#999999", linewidth=0.8, zorder=1
     )
     for place, one in enumerate(points):
         spread = [[one.top1 - one.low], [one.high - one.top1]]

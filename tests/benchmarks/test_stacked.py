@@ -49,6 +49,10 @@ def stacked() -> ModuleType:
             'data = "x"\n[[points]]\nname = "a"\nfile = "f"\ncommand = "c"\nchosen_on = 0',
             "chosen_on of point 1 is 0",
         ),
+        (
+            'data = "x"\n[[points]]\nname = "a"\nfile = "f"\ncommand = "c"\naside = 1',
+            "aside of point 1 is 1",
+        ),
     ],
 )
 def test_points_are_checked(stacked: ModuleType, text: str, message: str, tmp_path: Path) -> None:

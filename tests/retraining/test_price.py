@@ -96,3 +96,15 @@ def test_learning_rates_rise_shortly_and_end_near_nothing() -> None:
     assert rates[0] < 0.2 < 0.95 < max(rates)
     assert rates[-1] < 1e-3
     assert all(rate > 0 for rate in rates)
+
+
+def test_a_gentler_schedule_has_half_the_rate_down_to_a_sixteenth() -> None:
+    schedule = Schedule(200)
+    halved = schedule.gentler()
+    assert halved.steps == 200
+    assert [halved.rate(step) for step in (0, 50, 199)] == [
+        pytest.approx(schedule.rate(step) / 2) for step in (0, 50, 199)
+    ]
+    for _ in range(9):
+        halved = halved.gentler()
+    assert halved.rate(50) == pytest.approx(schedule.rate(50) / 16)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from enxuto.retraining.settings import Retraining
 
@@ -14,22 +14,28 @@ _DEFAULT_MINUTES = 10.0
 _WARM = 0.03  # of the steps
 _TIMED = 4  # steps that tell how long one takes
 _FEWEST = 20  # steps
+_LEAST = 1 / 16  # of the rate that is asked for
 
 
 @dataclass(frozen=True)
 class Schedule:
-    """steps: of the training."""
+    """steps: of the training. share: of the highest rate that is asked for, which this network bears."""
 
     steps: int
+    share: float = 1.0
 
     def progress(self, step: int) -> float:
         """Return the share of the training that is done."""
         return step / self.steps
 
     def rate(self, step: int) -> float:
-        """Return the learning rate of a step, as a share of the highest."""
+        """Return the learning rate of a step, as a share of the highest that is asked for."""
         done = (step + 0.5) / self.steps
-        return min(1.0, done / _WARM) * 0.5 * (1 + math.cos(math.pi * done))
+        return self.share * min(1.0, done / _WARM) * 0.5 * (1 + math.cos(math.pi * done))
+
+    def gentler(self) -> Schedule:
+        """Return the schedule with half of the rate, down to a sixteenth of what is asked for."""
+        return replace(self, share=max(_LEAST, self.share / 2))
 
     def is_check(self, step: int, checks: int) -> bool:
         """Say whether a file is made after so many steps."""

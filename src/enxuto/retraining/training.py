@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import time
 import warnings
 from collections.abc import Mapping
@@ -33,6 +34,8 @@ __all__ = ["retrain"]
 _REFRESHES = 100  # of the rate model, in a training
 _FEWEST_BETWEEN = 20  # steps
 _SECONDS_BETWEEN = 60.0  # checkpoints
+_WORSE = 1.05  # of the loss that training begins with
+_RECOVERS = 0.97  # of the loss of the last file: what loses less than this is on its way back
 _TRIMS, _NEARLY = 5, 1.1  # how often the last file's steps grow a little where it is slightly too large
 
 
@@ -80,15 +83,17 @@ class _Run:
         )  # fmt: skip
         self.price = PriceOfBits(self.start.price, task.bounds, float(task.start.model.file_bytes))
         self.checks: list[RetrainingCheck] = []
+        self.level = self.last = math.inf  # losses of what training starts from, and of the last file
         self.beside = 0.0  # bytes of the file beside what the rate model says of its levels
         self.best: list[torch.Tensor] | None = None  # averages that `outcome` was made of; None: the start
         self.checkpoint = RetrainingCheckpoint(task, settings)
         self.seconds = 0.0  # of earlier runs
         saved = self.checkpoint.read()
         if saved is None or not self._resume(saved):
-            size = self._file_of(self.descent.averages.values, self.start.price).model.file_bytes
-            self.price.first = float(max(size, task.start.model.file_bytes))
-            self._count_rest(size)
+            begins = task.check(self._file_of(self.descent.averages.values, self.start.price), 0, 0.0)
+            self.level = self.last = begins.loss
+            self.price.first = float(max(begins.bytes, task.start.model.file_bytes))
+            self._count_rest(begins.bytes)
             self.schedule: Schedule = measured_schedule(
                 settings, self.images.steps_per_epoch, judging, self._time_steps
             )
@@ -128,7 +133,11 @@ class _Run:
             self._save()
 
     def _check(self) -> None:
-        """Make a file of the averages, judge it, keep it if it is the best, and move the price."""
+        """Make a file of the averages, judge it, keep it if it is the best, and move the price.
+
+        Where training made the network worse than it began, and it does not recover, it goes on more gently: deep and
+        narrow networks bear less than the rate that others need to change at all.
+        """
         outcome = self._file_of(self.descent.averages.values, self.price.price)
         most = self.task.bounds.max_bytes
         for _ in range(_TRIMS if most is not None and self.descent.step == self.schedule.steps else 0):
@@ -147,6 +156,9 @@ class _Run:
             self.outcome, self.found = outcome, found
             self.best = [value.clone() for value in self.descent.averages.values]
         self.price.follow_loss(found.judgement, self.descent.step / self.schedule.steps)
+        if found.loss > max(_WORSE * self.level, _RECOVERS * self.last):
+            self.schedule = self.schedule.gentler()
+        self.last = found.loss
         self.descent.student.refresh_rates()
         if self.task.settings.on_check is not None:
             self.task.settings.on_check(found)
@@ -184,6 +196,9 @@ class _Run:
         self.checkpoint.write({
             **self.descent.state(),
             "steps": self.schedule.steps,
+            "share": self.schedule.share,
+            "level": self.level,
+            "last": self.last,
             "price": self.price.price,
             "first": self.price.first,
             "owed": self.price.owed,
@@ -199,7 +214,8 @@ class _Run:
         try:
             checks = [RetrainingCheck.from_dict(row) for row in json.loads(saved["checks"])]
             self.descent.restore(saved)
-            self.schedule = Schedule(int(saved["steps"]))
+            self.schedule = Schedule(int(saved["steps"]), float(saved["share"]))
+            self.level, self.last = float(saved["level"]), float(saved["last"])
             self.price.price, self.beside = float(saved["price"]), float(saved["beside"])
             self.price.first, self.price.owed = float(saved["first"]), float(saved["owed"])
             self.seconds = float(saved["seconds"])
