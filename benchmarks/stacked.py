@@ -185,6 +185,7 @@ def draw(points: Sequence[Point], task: str, path: Path) -> None:
         axis.errorbar(
             one.bytes, one.top1, yerr=spread, color=COLOURS[place % 7], marker=MARKERS[place % 7], capsize=2,
             linestyle="none", label=f"{one.name}: {one.bytes:,} B",
+            markerfacecolor="white" if place >= 7 else None,  # colours and markers come again
         )  # fmt: skip
     axis.set_xscale("log")
     axis.invert_xaxis()
@@ -199,7 +200,7 @@ def draw(points: Sequence[Point], task: str, path: Path) -> None:
     axis.set_xticks([], minor=True)
     axis.set_xlabel("bytes of the file")
     axis.set_ylabel(f"top-1 on the test images of {task}, %")
-    axis.legend(frameon=False, fontsize=7, loc="lower left")
+    figure.legend(*axis.get_legend_handles_labels(), frameon=False, fontsize=7, loc="outside lower center", ncols=2)
     save(figure, path)
 
 
