@@ -200,7 +200,9 @@ def draw(points: Sequence[Point], task: str, path: Path) -> None:
     axis.set_xticks([], minor=True)
     axis.set_xlabel("bytes of the file")
     axis.set_ylabel(f"top-1 on the test images of {task}, %")
-    figure.legend(*axis.get_legend_handles_labels(), frameon=False, fontsize=7, loc="outside lower center", ncols=2)
+    figure.legend(
+        *axis.get_legend_handles_labels(), frameon=False, fontsize=7, loc="outside lower center", ncols=2
+    )
     save(figure, path)
 
 
@@ -228,7 +230,7 @@ def main() -> None:
     task = str(settings.get("task", "these images"))
     options.folder.mkdir(parents=True, exist_ok=True)
     text = table(found, task, len(images), images.hash)
-    (options.folder / "stacked.md").write_text(text)
+    (options.folder / "stacked.md").write_text(f"# {task}, step by step\n\n{text}")
     (options.folder / "stacked.json").write_text(json.dumps([asdict(one) for one in found], indent=1) + "\n")
     draw(found, task, options.folder / f"stacked.{'svg' if options.svg else 'png'}")
     print(text)
