@@ -98,13 +98,13 @@ def test_learning_rates_rise_shortly_and_end_near_nothing() -> None:
     assert all(rate > 0 for rate in rates)
 
 
-def test_a_gentler_schedule_has_half_the_rate_down_to_a_sixteenth() -> None:
+def test_a_halved_schedule_has_half_the_rate_from_there_down_to_a_sixteenth() -> None:
     schedule = Schedule(200)
-    halved = schedule.gentler()
+    halved = schedule.halve_from(50)
     assert halved.steps == 200
-    assert [halved.rate(step) for step in (0, 50, 199)] == [
-        pytest.approx(schedule.rate(step) / 2) for step in (0, 50, 199)
-    ]
-    for _ in range(9):
-        halved = halved.gentler()
-    assert halved.rate(50) == pytest.approx(schedule.rate(50) / 16)
+    assert [halved.rate(step) / schedule.rate(step) for step in (0, 49, 50, 199)] == [1, 1, 0.5, 0.5]
+    for step in range(60, 160, 10):
+        halved = halved.halve_from(step)
+    assert [halved.rate(step) / schedule.rate(step) for step in (0, 59, 60, 70, 80, 199)] == [
+        1, 1 / 2, 1 / 4, 1 / 8, 1 / 16, 1 / 16,
+    ]  # fmt: skip

@@ -169,32 +169,32 @@ def test_an_interrupted_training_keeps_the_best_file_and_goes_on_bit_for_bit(
     assert not list(calibrations.glob("*.retraining.pt"))
 
 
-@pytest.mark.parametrize(("rate", "halved"), [(1.0, True), (0.001, False)])
+@pytest.mark.parametrize(("rate", "ruinous"), [(1.0, True), (0.001, False)])
 def test_training_that_makes_worse_goes_on_more_gently(
-    rate: float, halved: bool, calibrations: Path, monkeypatch: pytest.MonkeyPatch
+    rate: float, ruinous: bool, calibrations: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The rate halves as long as files are worse than the start and do not recover; resuming knows it."""
     monkeypatch.setattr(training, "_SECONDS_BETWEEN", -1.0)
     monkeypatch.setattr(training, "_FEWEST_BETWEEN", 4)
     monkeypatch.setattr("enxuto.compression.search._TRIALS", 12)  # until one fits, on any machine
-    shares: list[float] = []
+    halved: list[int] = []
     check = training._Run._check
 
     def seen(run: Any) -> None:
         check(run)
-        shares.append(run.schedule.share)
+        halved.append(len(run.schedule.halved))
 
     monkeypatch.setattr(training._Run, "_check", seen)
     asked = enxuto.Retraining(epochs=1.5, batch=16, checks=6, rate=rate)
     whole = compress(calibrations, asked, bits=4.0)
-    assert len(shares) == 6
-    assert (shares[0] < 1) == halved
-    assert min(shares) >= 1 / 16
-    assert shares == sorted(shares, reverse=True)
-    first, shares[:] = list(shares), []
+    assert len(halved) == 6
+    assert (halved[0] == 1) == ruinous
+    assert halved == sorted(halved)
+    assert retrained_of(whole).halvings == halved[-1] <= 4
+    first, halved[:] = list(halved), []
     compress(calibrations, asked, bits=4.0, progress=Stops(30))
     assert compress(calibrations, asked, bits=4.0).to_bytes() == whole.to_bytes()
-    assert shares == first
+    assert halved == first
 
 
 @pytest.mark.parametrize("signal", [KeyboardInterrupt, Terminated])

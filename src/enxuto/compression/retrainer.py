@@ -178,7 +178,7 @@ class Retrained:
     best: how `outcome` was judged. start: how the calibrated file was, by the same images. images: that were seen.
     ended: why training ended early, "" where it did not. control: the same training without rounding and without a
     price, on the images that choose, where it was asked for. removed: the filters that left `outcome`, None where it is
-    the file it started from.
+    the file it started from. halvings: how often training went on with half of its rate.
     """
 
     outcome: PricedModel
@@ -192,6 +192,7 @@ class Retrained:
     ended: str = ""
     control: RetrainingControl | None = None
     removed: RemovedFilters | None = None
+    halvings: int = 0
 
     @property
     def improved(self) -> bool:
@@ -207,6 +208,7 @@ class Retrained:
             "checks": [one.to_dict() for one in self.checks],
             "control": None if self.control is None else vars(self.control),
             "removed": None if self.removed is None else vars(self.removed),
+            "halvings": self.halvings,
         }  # fmt: skip
 
 

@@ -14,15 +14,15 @@ _DEFAULT_MINUTES = 10.0
 _WARM = 0.03  # of the steps
 _TIMED = 4  # steps that tell how long one takes
 _FEWEST = 20  # steps
-_LEAST = 1 / 16  # of the rate that is asked for
+_HALVINGS = 4  # at most: down to a sixteenth of the rate that is asked for
 
 
 @dataclass(frozen=True)
 class Schedule:
-    """steps: of the training. share: of the highest rate that is asked for, which this network bears."""
+    """steps: of the training. halved: the steps from which on the rate is half of what it was."""
 
     steps: int
-    share: float = 1.0
+    halved: tuple[int, ...] = ()
 
     def progress(self, step: int) -> float:
         """Return the share of the training that is done."""
@@ -31,11 +31,12 @@ class Schedule:
     def rate(self, step: int) -> float:
         """Return the learning rate of a step, as a share of the highest that is asked for."""
         done = (step + 0.5) / self.steps
-        return self.share * min(1.0, done / _WARM) * 0.5 * (1 + math.cos(math.pi * done))
+        share = 0.5 ** sum(step >= start for start in self.halved)
+        return share * min(1.0, done / _WARM) * 0.5 * (1 + math.cos(math.pi * done))
 
-    def gentler(self) -> Schedule:
-        """Return the schedule with half of the rate, down to a sixteenth of what is asked for."""
-        return replace(self, share=max(_LEAST, self.share / 2))
+    def halve_from(self, step: int) -> Schedule:
+        """Return the schedule with half of the rate from a step on; itself where that was done four times."""
+        return self if len(self.halved) == _HALVINGS else replace(self, halved=(*self.halved, step))
 
     def is_check(self, step: int, checks: int) -> bool:
         """Say whether a file is made after so many steps."""

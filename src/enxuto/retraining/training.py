@@ -157,7 +157,7 @@ class _Run:
             self.best = [value.clone() for value in self.descent.averages.values]
         self.price.follow_loss(found.judgement, self.descent.step / self.schedule.steps)
         if found.loss > max(_WORSE * self.level, _RECOVERS * self.last):
-            self.schedule = self.schedule.gentler()
+            self.schedule = self.schedule.halve_from(self.descent.step)
         self.last = found.loss
         self.descent.student.refresh_rates()
         if self.task.settings.on_check is not None:
@@ -196,7 +196,7 @@ class _Run:
         self.checkpoint.write({
             **self.descent.state(),
             "steps": self.schedule.steps,
-            "share": self.schedule.share,
+            "halved": list(self.schedule.halved),
             "level": self.level,
             "last": self.last,
             "price": self.price.price,
@@ -214,7 +214,7 @@ class _Run:
         try:
             checks = [RetrainingCheck.from_dict(row) for row in json.loads(saved["checks"])]
             self.descent.restore(saved)
-            self.schedule = Schedule(int(saved["steps"]), float(saved["share"]))
+            self.schedule = Schedule(int(saved["steps"]), tuple(map(int, saved["halved"])))
             self.level, self.last = float(saved["level"]), float(saved["last"])
             self.price.price, self.beside = float(saved["price"]), float(saved["beside"])
             self.price.first, self.price.owed = float(saved["first"]), float(saved["owed"])
@@ -252,6 +252,7 @@ class _Run:
             images=self.descent.step * self.settings.batch,
             epochs=self.descent.step / per_epoch,
             planned_epochs=self.schedule.steps / per_epoch,
+            halvings=len(self.schedule.halved),
             seconds=self.seconds + time.monotonic() - self.began,
             ended=ended,
             control=control,

@@ -72,9 +72,13 @@ def _removed(removed: RemovedFilters) -> str:
 def _length(result: CalibratedResult) -> str:
     retrained = result.retrained
     assert retrained is not None, "only retraining has a length"
+    times = retrained.halvings
+    gentler = (
+        f"; its rate was halved {times} time{'s'[: times > 1]}, as it made the network worse" if times else ""
+    )
     return (
         f"{retrained.images:,} images seen ({retrained.epochs:.3g} epochs) in {retrained.seconds / 60:.1f} min; "
-        f"--epochs {retrained.planned_epochs:.6g} repeats it"
+        f"--epochs {retrained.planned_epochs:.6g} repeats it{gentler}"
     )
 
 
