@@ -36,11 +36,11 @@ from enxuto.errors import UsageError
 from enxuto.files import atomic_write
 from enxuto.metrics.losses import LOSS_KINDS, OutputLoss
 from enxuto.metrics.score_kinds import KINDS
-from enxuto.onnx_model import Model, fold_batch_norm
+from enxuto.onnx_model import Model, fold_batch_norm, fold_constants
 
 __all__ = ["cached_calibration", "calibration_folder", "calibration_key"]
 
-_LAYOUT = 12  # of the files and of how they are measured; another number makes older ones unknown
+_LAYOUT = 13  # of the files and of how they are measured; another number makes older ones unknown
 _MOST = 1 << 30  # bytes
 
 
@@ -169,7 +169,8 @@ def _load(
 ) -> Calibration | None:
     if not place.is_file() or place.stat().st_size > _MOST + (1 << 20):
         return None
-    folded, _ = fold_batch_norm(model)
+    settled, computed = fold_constants(model)
+    folded, _ = fold_batch_norm(settled)
     try:
         held = _arrays(place.read_bytes())
         facts = json.loads(held.pop("facts").tobytes())
@@ -210,7 +211,7 @@ def _load(
     return Calibration(
         model=folded, layers=layers, curvatures=curvatures, samples=samples, references=references, means=means,
         reason=reason, folded=names, threads=threads, source=source, seed=seed,
-        judged_outputs=judged_outputs, others=others, straight=straight,
+        judged_outputs=judged_outputs, others=others, straight=straight, computed=computed,
     )  # fmt: skip
 
 

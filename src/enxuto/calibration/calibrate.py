@@ -30,7 +30,7 @@ from enxuto.errors import DataError, UsageError
 from enxuto.machine.blas import one_blas_thread
 from enxuto.machine.processors import processors
 from enxuto.metrics.losses import OutputLoss
-from enxuto.onnx_model import Model, fold_batch_norm
+from enxuto.onnx_model import Model, fold_batch_norm, fold_constants
 from enxuto.progress import Progress
 from enxuto.runtime import advise_on_failure
 
@@ -80,7 +80,8 @@ def calibrate(
         raise DataError(
             f"calibration needs at least 2 samples, got {len(data)}; some hundreds are best", code="E043"
         )
-    folded_model, folded = fold_batch_norm(model)
+    settled, computed = fold_constants(model)
+    folded_model, folded = fold_batch_norm(settled)
     samples = samples_of(folded_model, data)
     straight = straighten(folded_model, samples.groups(), threads=threads)
     _check_something_to_calibrate(straight)
@@ -121,6 +122,7 @@ def calibrate(
         judged_outputs=judged_outputs,
         others=meter.others(folded_model, layers, report),
         straight=straight,
+        computed=computed,
     )
 
 

@@ -6,8 +6,9 @@ accuracy. `compression.search` chooses the price.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
 from functools import cached_property
 from typing import Any
 
@@ -43,6 +44,7 @@ class Calibration:
     sample of the bias correction. reason: why there are no gradients, so that errors of different outputs count as
     unrelated; None where there are. others: by the name of every weight that no layer holds its loss at default steps
     (`calibration.other_weights`). straight: the model as it is run, without branches (`calibration.straight_model`).
+    computed: by the name of every weight that the given model computes, the weights it is of (`fold_constants`).
     """
 
     model: Model
@@ -59,6 +61,7 @@ class Calibration:
     judged_outputs: JudgedOutputs = field(default_factory=lambda: JudgedOutputs((), answers=Answers()))
     others: dict[str, float] = field(default_factory=dict)
     straight: Model | None = None
+    computed: dict[str, list[str]] = field(default_factory=dict)
     _spacings: dict[str, Spacing] = field(default_factory=dict, repr=False)
     _originals: OriginalValues = field(default_factory=OriginalValues, repr=False)
 
@@ -96,6 +99,19 @@ class Calibration:
             originals=self._originals,
             progress=progress,
         )
+
+    def patterns_of(self, patterns: Sequence[str]) -> list[str]:
+        """Return patterns of names of the given model as some of `model`, which has others for what was computed."""
+        found = []
+        for pattern in patterns:
+            made = [
+                name
+                for name, sources in self.computed.items()
+                if any(source == pattern or fnmatchcase(source, pattern) for source in sources)
+            ]
+            stays = any(name == pattern or fnmatchcase(name, pattern) for name in self.model.weight_names)
+            found += [pattern, *made] if stays or not made else made
+        return found
 
     def other_quantizers(self, price: float) -> dict[str, Quantizer]:
         """Return the quantizers of weights that no layer holds, by name, at a price in nats per bit."""

@@ -19,6 +19,7 @@ from enxuto.compression.data_free import DEFAULT_SCHEME, measure_tensors
 from enxuto.compression.selection import DEFAULT_ROLES, matching_names, quantizable_weights
 from enxuto.enx.assemble import Assembly
 from enxuto.enx.file import CompressedModel
+from enxuto.enx.folding import folding_facts
 from enxuto.enx.table import check_metadata
 from enxuto.onnx_model import Role, check_finite
 from enxuto.progress import Progress
@@ -114,6 +115,7 @@ def compress_at(
     """
     check_metadata(_facts(calibration, price, metadata))
     model = calibration.model
+    keep_exact = calibration.patterns_of(keep_exact)
     names = quantizable_weights(model, roles, keep_exact, parts=True)
     matching_names(model, keep_exact)
     for info in model.infos():
@@ -177,7 +179,8 @@ def bias_step_at(calibration: Calibration, price: float) -> float:
 
 
 def _facts(calibration: Calibration, price: float, metadata: Mapping[str, Any] | None) -> dict[str, Any]:
-    return {**(metadata or {}), "folded": True, "calibrated": calibration.provenance(price)}
+    folded = folding_facts(constants=bool(calibration.computed))
+    return {**(metadata or {}), **folded, "calibrated": calibration.provenance(price)}
 
 
 def _report(

@@ -195,7 +195,8 @@ def compress_within(
         store=log,
         on_trial=on_trial,
     )
-    how = TaskSettings(metadata, roles, tuple(keep_exact), seed, threads, log.path, progress, on_check)
+    kept_exact = calibration.patterns_of(keep_exact)
+    how = TaskSettings(metadata, roles, tuple(kept_exact), seed, threads, log.path, progress, on_check)
     retrained = None
     if retrain is not None:
         retrained = retrain(_task(calibration, found, parts, opened, judge, bounds, how))

@@ -26,11 +26,12 @@ from enxuto.differences.values import remake, steps_of, trellis_of
 from enxuto.enx.assemble import Assembly
 from enxuto.enx.file import CompressedModel
 from enxuto.enx.fingerprint import FINGERPRINT_KEY, changed_weights, hashed_names
+from enxuto.enx.folding import fold_alike
 from enxuto.enx.payload import Payload
 from enxuto.enx.table import ExactRow, LevelsRow, TensorEntry
 from enxuto.errors import DataError, FormatError, UsageError
 from enxuto.machine.processors import processors
-from enxuto.onnx_model import Model, check_finite, fold_batch_norm
+from enxuto.onnx_model import Model, check_finite
 from enxuto.onnx_model.dtypes import FLOAT_TYPES
 from enxuto.quantize.scalar import Minifloat, Quantizer
 from enxuto.quantize.tensor import QuantizedTensor
@@ -69,9 +70,8 @@ def requantize(
         DataError: `original` is not what the old file was made from.
         ModelError: the model's weights are not finite.
     """
-    if old.metadata.get("folded"):
-        model = fold_batch_norm(model)[0]
-        original = None if original is None else fold_batch_norm(original)[0]
+    model = fold_alike(model, old.metadata)
+    original = None if original is None else fold_alike(original, old.metadata)
     return _Requantization(old, model, original, price, threads or processors(), size).run()
 
 

@@ -13,12 +13,13 @@ from onnx import ModelProto
 
 from enxuto.enx.file import CompressedModel
 from enxuto.enx.fingerprint import FINGERPRINT_KEY, changed_weights, hashed_names
+from enxuto.enx.folding import fold_alike
 from enxuto.enx.payload import Payload
 from enxuto.enx.table import LevelsRow
 from enxuto.errors import FormatError
 from enxuto.files import to_path
 from enxuto.metrics import SignalMetrics
-from enxuto.onnx_model import Model, Role, fold_batch_norm, skeleton
+from enxuto.onnx_model import Model, Role, skeleton
 from enxuto.onnx_model.carried import remove_carried
 from enxuto.onnx_model.strip import strip_docs, strip_value_info
 from enxuto.quantize.grid import Grid
@@ -98,8 +99,8 @@ def verify(
         original = Model.read(to_path(original, "a Model or the path of an ONNX file"))
     problems: list[str] = []
     checks: list[TensorCheck] = []
-    if original is not None and compressed.metadata.get("folded"):
-        original = fold_batch_norm(original)[0]
+    if original is not None:
+        original = fold_alike(original, compressed.metadata)
     changed: set[str] | None = None
     if original is not None:
         problems += _graph_problems(compressed, original)

@@ -27,6 +27,7 @@ from enxuto.onnx_model.ending import (
     position_sources,
 )
 from enxuto.onnx_model.fold import fold_batch_norm
+from enxuto.onnx_model.fold_constants import fold_constants
 from enxuto.onnx_model.halves import bfloat16_as_float32, has_cells_of_halves
 from enxuto.onnx_model.id_limits import id_limits
 from enxuto.onnx_model.model import Model, WeightInfo
@@ -68,6 +69,7 @@ __all__ = [
     "fixed_batch",
     "float_attribute",
     "fold_batch_norm",
+    "fold_constants",
     "free_batch",
     "has_attribute",
     "has_cells_of_halves",

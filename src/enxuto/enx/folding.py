@@ -1,0 +1,24 @@
+"""What was folded of a model before it was compressed, as a file's metadata say, and the same done to the original."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from enxuto.onnx_model import Model, fold_batch_norm, fold_constants
+
+__all__ = ["fold_alike", "folding_facts"]
+
+_NORMS, _CONSTANTS = "folded", "constants_folded"
+
+
+def folding_facts(*, constants: bool) -> dict[str, bool]:
+    """Return metadata of a file whose batch norms were folded; constants: whether computed weights were too."""
+    return {_NORMS: True, **({_CONSTANTS: True} if constants else {})}
+
+
+def fold_alike(model: Model, metadata: Mapping[str, Any]) -> Model:
+    """Return a model with that folded which was folded before the file with these metadata was made."""
+    if metadata.get(_CONSTANTS):
+        model = fold_constants(model)[0]
+    return fold_batch_norm(model)[0] if metadata.get(_NORMS) else model
