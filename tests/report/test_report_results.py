@@ -195,6 +195,30 @@ def test_what_a_lottery_study_makes_of_its_records_is_read_too(tmp_path: Path) -
         read_results([samples.write(tmp_path / "lottery.json", summary)])
 
 
+@pytest.mark.parametrize("summed_up", [False, True])
+def test_beside_networks_that_learnt_nothing_no_ticket_is_marked(summed_up: bool, tmp_path: Path) -> None:
+    records = samples.lottery_records()
+    records[0]["values"]["top1"] = 0.5  # of two classes
+    place = samples.write_lines(tmp_path / "records.jsonl", records)
+    if summed_up:
+        levels = [
+            {**one["settings"]["arm"], "round": number, "left": one["values"]["left"],
+             "seeds": {"0": one["values"]["top1"]},
+             "claim": {}}
+            for number, one in enumerate(records[1:3], start=1)
+        ]  # fmt: skip
+        void = "1 of 1 unpruned networks are no better than chance"
+        summary = {"network": "net", "unpruned": {"seeds": {"0": 0.5}}, "levels": levels, "void": void}
+        place = samples.write(tmp_path / "lottery.json", summary)
+    tickets = read_results([place]).exhibits[0]
+    assert column(tickets, "ticket") == [0, 0]
+    assert column(tickets, "tickets") == ["void", "void"]
+    assert "no better than chance" in tickets.charts[0].note
+    for table in tickets.tables:
+        assert "no better than chance" in table.caption
+        assert "void" in table.rows[0]
+
+
 def test_networks_stand_beside_the_published(tmp_path: Path) -> None:
     found = only(samples.write_lines(tmp_path / "records.jsonl", samples.souza_records()))
     assert column(found, "top1", series=0) == [50.0, 50.0]

@@ -16,6 +16,7 @@ from enxuto.report.readers.tickets import PrunedRun, UnprunedRun, lottery_exhibi
 from enxuto.report.values import Checked, Count, Number, Positive, Share, WithProvenance
 from enxuto.studies.kinds import LOTTERY_ROUND, LOTTERY_SPEED, LOTTERY_START, LOTTERY_UNPRUNED
 from enxuto.studies.lottery.arms import Arm
+from enxuto.studies.lottery.chance import explain_void
 from enxuto.studies.lottery.published import NETWORK, SPEEDS
 from enxuto.study import Result
 from enxuto.tables import Table
@@ -87,6 +88,7 @@ class _Summary(WithProvenance):
     about: str = ""
     unpruned: _Seeds
     levels: Annotated[tuple[_Level, ...], Field(min_length=1)]
+    void: str | None = None
 
 
 def matches(values: Mapping[str, Any]) -> bool:
@@ -138,7 +140,7 @@ def _summary(document: Document) -> Exhibit:
     origin_pairs = origin(
         document.name, found.provenance, samples=found.about, seed=sorted(found.unpruned.seeds)
     )
-    return lottery_exhibit(found.network, runs, unpruned, origin_pairs)
+    return lottery_exhibit(found.network, runs, unpruned, origin_pairs, found.void)
 
 
 def _trained(name: str, results: Sequence[Result], document: Document) -> list[Exhibit]:
@@ -176,7 +178,8 @@ def _trained(name: str, results: Sequence[Result], document: Document) -> list[E
     provenance = provenance_of(document, results[0].data_hash)
     origin_pairs = origin(document.name, provenance, **_facts_of(results), samples=first.samples)
     unpruned = [UnprunedRun(seed=seed, accuracy=one.top1) for seed, one in wholes.items()]
-    found = [lottery_exhibit(name, runs, unpruned, origin_pairs)]
+    void = explain_void([one for one in results if one.kind in _UNPRUNED])
+    found = [lottery_exhibit(name, runs, unpruned, origin_pairs, void)]
     if rounds:
         found.append(
             removal_exhibit(name, list(first.widths), list(first.widths.values()), rounds, origin_pairs)

@@ -22,6 +22,7 @@ from enxuto.tables import Table
 
 __all__ = ["PrunedRun", "UnprunedRun", "lottery_exhibit", "matches", "read", "ticket_chart"]
 
+_VOID = "void"
 _FAR = 0.4  # networks that lose more than this share are out of sight close up
 
 
@@ -68,20 +69,27 @@ def lottery_exhibit(
     runs: Sequence[PrunedRun],
     unpruned: Sequence[UnprunedRun],
     origin_pairs: tuple[tuple[str, str], ...],
+    void: str | None = None,
 ) -> Exhibit:
-    """Curves and table of pruned networks, beside unpruned ones of the same seeds (one at least)."""
+    """Curves and table of pruned networks, beside unpruned ones of the same seeds (one at least).
+
+    void: why no network is called a ticket, where something speaks against that.
+    """
     groups, before = _group(runs), {run.seed: run.accuracy for run in unpruned}
     return Exhibit(
         "tickets",
         title,
-        (ticket_chart(title, runs, unpruned),),
-        (_ticket_table(title, groups, before), _table(title, groups, before)),
+        (ticket_chart(title, runs, unpruned, void),),
+        (_ticket_table(title, groups, before, void), _table(title, groups, before, void)),
         origin_pairs,
     )
 
 
 def _ticket_table(
-    title: str, groups: Mapping[str, Mapping[int, list[PrunedRun]]], unpruned: Mapping[int, float]
+    title: str,
+    groups: Mapping[str, Mapping[int, list[PrunedRun]]],
+    unpruned: Mapping[int, float],
+    void: str | None,
 ) -> Table:
     """At which sizes each method has tickets by the median, beside what the source found."""
     rows = []
@@ -92,14 +100,13 @@ def _ticket_table(
         ]
         control = all(run.control for runs in rounds.values() for run in runs)
         least = min(sizes.values())
-        rows.append((method, "(control)" if control else ", ".join(tickets) or "none", f"{100 * least:.2f}"))
+        found = "(control)" if control else _VOID if void else ", ".join(tickets) or "none"
+        rows.append((method, found, f"{100 * least:.2f}"))
     how, published = TICKETS
     rows.append((f"published: {NETWORK}, {how}", ", ".join(f"{share:.2f}" for share in published), "1.02"))
     columns = ("method", "tickets at, % of parameters", "smallest network, %")
-    caption = (
-        "By the median over the seeds. Published: Magalhães et al., perhaps another network and training"
-    )
-    return Table(f"{title}: where tickets are", columns, tuple(rows), caption, 2)
+    about = "By the median over the seeds. Published: Magalhães et al., perhaps another network and training"
+    return Table(f"{title}: where tickets are", columns, tuple(rows), _sentence(void) + about, 2)
 
 
 def _group(runs: Sequence[PrunedRun]) -> dict[str, dict[int, list[PrunedRun]]]:
@@ -110,12 +117,17 @@ def _group(runs: Sequence[PrunedRun]) -> dict[str, dict[int, list[PrunedRun]]]:
     return groups
 
 
-def ticket_chart(title: str, runs: Sequence[PrunedRun], unpruned: Sequence[UnprunedRun]) -> Chart:
-    """Accuracy against the parameters remaining: a line for each method, beside the unpruned networks."""
+def ticket_chart(
+    title: str, runs: Sequence[PrunedRun], unpruned: Sequence[UnprunedRun], void: str | None = None
+) -> Chart:
+    """Accuracy against the parameters remaining: a line for each method, beside the unpruned networks.
+
+    void: as for `lottery_exhibit`.
+    """
     groups, before = _group(runs), {run.seed: run.accuracy for run in unpruned}
     middle = median(before.values())
     series = [
-        Series(method, tuple(_point(rounds[number], before) for number in rounds), "band", style)
+        Series(method, tuple(_point(rounds[number], before, void) for number in rounds), "band", style)
         for style, (method, rounds) in enumerate(groups.items())
     ]
     low, high = min(before.values()), max(before.values())
@@ -147,8 +159,8 @@ def ticket_chart(title: str, runs: Sequence[PrunedRun], unpruned: Sequence[Unpru
         frames=(Frame(title, tuple(series)),),
         hover=(("round", "round"), ("seeds", "seeds"), ("tickets", "ticket")),
         mark=("ticket", "ticket: the median is at least the unpruned median"),
-        note=f"Lines: median over the seeds; area: least to most. The unpruned range from {100 * low:.2f} to "
-        f"{100 * high:.2f} % over {len(before)} seeds.",
+        note=f"{_sentence(void)}Lines: median over the seeds; area: least to most. The unpruned range from "
+        f"{100 * low:.2f} to {100 * high:.2f} % over {len(before)} seeds.",
     )
 
 
@@ -159,9 +171,13 @@ def _is_ticket(runs: Sequence[PrunedRun], unpruned: Mapping[int, float]) -> bool
     return whole and reached and not any(run.control for run in runs)
 
 
-def _point(runs: Sequence[PrunedRun], unpruned: Mapping[int, float]) -> tuple[Cell, ...]:
+def _sentence(void: str | None) -> str:
+    return f"{void[0].upper()}{void[1:]}. " if void else ""
+
+
+def _point(runs: Sequence[PrunedRun], unpruned: Mapping[int, float], void: str | None) -> tuple[Cell, ...]:
     accuracies = [100 * run.accuracy for run in runs]
-    ticket = _is_ticket(runs, unpruned)
+    ticket = not void and _is_ticket(runs, unpruned)
     return (
         100 * median(run.remaining for run in runs),
         median(accuracies),
@@ -170,22 +186,26 @@ def _point(runs: Sequence[PrunedRun], unpruned: Mapping[int, float]) -> tuple[Ce
         int(ticket),
         runs[0].round,
         str(len(runs)),
-        "control" if any(run.control for run in runs) else "yes" if ticket else "no",
+        "control" if any(run.control for run in runs) else _VOID if void else "yes" if ticket else "no",
     )
 
 
 def _table(
-    title: str, groups: Mapping[str, Mapping[int, list[PrunedRun]]], unpruned: Mapping[int, float]
+    title: str,
+    groups: Mapping[str, Mapping[int, list[PrunedRun]]],
+    unpruned: Mapping[int, float],
+    void: str | None,
 ) -> Table:
     rows = []
     for method, rounds in groups.items():
         for number, runs in rounds.items():
             accuracies = [run.accuracy for run in runs]
             beside = [run.accuracy >= unpruned[run.seed] for run in runs if run.seed in unpruned]
+            tickets = _VOID if void else f"{sum(beside)} of {len(beside)}"
             rows.append((
                 method, str(number), f"{100 * median(run.remaining for run in runs):.2f}", percent(median(accuracies)),
                 percent(min(accuracies)), percent(max(accuracies)),
-                "control" if any(run.control for run in runs) else f"{sum(beside)} of {len(beside)}",
+                "control" if any(run.control for run in runs) else tickets,
                 f"{100 * (median(accuracies) - median(unpruned.values())):+.2f}",
             ))  # fmt: skip
     columns = (
@@ -193,7 +213,7 @@ def _table(
     )  # fmt: skip
     spread = 100 * (max(unpruned.values()) - min(unpruned.values()))
     caption = (
-        f"Tickets: networks at least as accurate as the unpruned one of their seed. UnprunedNetwork: median "
+        f"{_sentence(void)}Tickets: networks at least as accurate as the unpruned one of their seed. Unpruned: median "
         f"{100 * median(unpruned.values()):.2f} %, spread {spread:.2f} points over {len(unpruned)} seeds"
     )
     return Table(f"{title}: rounds", columns, tuple(rows), caption)

@@ -7,21 +7,19 @@ same seeds. Of gradual arms the last round alone is a finished training; the rou
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from statistics import median
 from typing import Any
 
 from enxuto.errors import DataError
-from enxuto.metrics import binomial_tail
 from enxuto.prune.tickets import Claim, SeedAccuracies, compare_with_controls
 from enxuto.studies.kinds import LOTTERY_ROUND, LOTTERY_SPEED, LOTTERY_UNPRUNED
 from enxuto.studies.lottery.arms import Arm, with_same_plan
+from enxuto.studies.lottery.chance import explain_void
 from enxuto.study.store_result import Result
 
 __all__ = ["ArmSpeeds", "Level", "Lottery"]
-
-_LIKELY = 0.05
 
 
 @dataclass(frozen=True)
@@ -106,7 +104,7 @@ class Lottery:
             first.settings["network"]["name"], _about(first, sorted(firsts)), unpruned, trained_on, levels,
             tuple(_arm_speeds(result, rounds) for result in done if result.kind == LOTTERY_SPEED),
             _median_epochs(result.values for result in firsts.values() if result.values),
-            _explain_void(list(firsts.values())),
+            explain_void(list(firsts.values())),
         )  # fmt: skip
 
     @property
@@ -165,26 +163,6 @@ def _claim(
     return compare_with_controls(
         runs[arm, number], unpruned, fresh=fresh, random=random, longer=trained_on.get(arm.mode)
     )
-
-
-def _explain_void(unpruned: Sequence[Result]) -> str | None:
-    """Say that half or more of the unpruned networks are no better than chance; None where they are, or may be."""
-    lost = [result for result in unpruned if not _is_above_chance(result)]
-    if 2 * len(lost) < len(unpruned):
-        return None
-    return (
-        f"{len(lost)} of {len(unpruned)} unpruned networks are no better than chance, so that nothing is a ticket: "
-        "their training failed"
-    )
-
-
-def _is_above_chance(result: Result) -> bool:
-    """Whether it is right more often than a network that always names one class, at the 5 % level."""
-    values, classes = result.values or {}, result.settings["network"].get("classes")
-    # Records from before `constant_top1` know the number of classes at best.
-    chance = values.get("constant_top1", 1 / classes if classes else 0.0)
-    right = round(values["top1"] * values["samples"])
-    return binomial_tail(right, values["samples"], chance) < _LIKELY
 
 
 def _share_controls(
