@@ -16,6 +16,7 @@ from enxuto import zoo
 from enxuto.archive import digest
 from enxuto.cli.shared.values import parse_share
 from enxuto.errors import UsageError
+from enxuto.opening import load_with_metadata, preprocess_of
 from enxuto.prune import load_pruned
 from enxuto.runtime import Runner
 
@@ -300,6 +301,23 @@ def test_a_lottery_that_cannot_be_is_one_line(
                     "-o", tmp_path / "out", *more)  # fmt: skip
     assert result.exit_code == 2
     assert says in result.stderr
+
+
+def test_a_pruned_network_keeps_the_preprocessing_that_it_was_trained_with(
+    invoke: Invoke, trained: Path, pictures: Path, tmp_path: Path
+) -> None:
+    """On other images too, whose mean and deviation are not those of its training."""
+    first = invoke(*words(trained, pictures, tmp_path / "one"), "--amount", "0.3", *QUIET)
+    assert first.exit_code == 0, first.output
+    second = invoke(
+        "prune", tmp_path / "one" / "model.pt", "--data", pictures / "test.npz", "--test", pictures / "train.npz",
+        "-o", tmp_path / "two", "--amount", "0.3", *QUIET,
+    )  # fmt: skip
+    assert second.exit_code == 0, second.output
+    one, two = (
+        preprocess_of(load_with_metadata(tmp_path / name / "model.onnx")[1]) for name in ("one", "two")
+    )
+    assert one == two is not None
 
 
 def test_an_unknown_network_is_told_first(invoke: Invoke, pictures: Path, tmp_path: Path) -> None:

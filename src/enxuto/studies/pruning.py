@@ -126,10 +126,13 @@ class StartingNetwork:
         )
 
     @classmethod
-    def read(cls, path: str | Path, factory: str | None = None) -> StartingNetwork:
-        """Take a network that was pruned before; factory: as in `load_pruned`."""
+    def read(cls, path: str | Path, factory: str | None = None) -> tuple[StartingNetwork, Preprocess | None]:
+        """Take a network that was pruned before, and the preprocessing that it was trained with.
+
+        factory: as in `load_pruned`.
+        """
         pruned = load_pruned(path, factory)
-        return cls(pruned.network, pruned.architecture, pruned.kept)
+        return cls(pruned.network, pruned.architecture, pruned.kept), preprocess_of(dict(pruned.metadata))
 
     @classmethod
     def of_file(

@@ -15,7 +15,15 @@ if TYPE_CHECKING:
     from enxuto.studies.images import Images
     from enxuto.studies.pruning import StartingNetwork, TrainedWeights
 
-__all__ = ["NetworkFile", "check_classes", "follow", "is_model_file", "keep_labels", "open_network_file"]
+__all__ = [
+    "NetworkFile",
+    "check_classes",
+    "follow",
+    "is_model_file",
+    "keep_labels",
+    "normalisation_of",
+    "open_network_file",
+]
 
 
 @dataclass(frozen=True)
@@ -42,15 +50,27 @@ def open_network_file(
         ModelError: no module can be made of it.
         UsageError: its images are prepared in a way that does not leave the size that it takes.
     """
-    from enxuto.studies.pruning import StartingNetwork, TrainedWeights, size_after
-    from enxuto.train.preparation import pixel_scale, with_resize
+    from enxuto.studies.pruning import StartingNetwork, size_after
+    from enxuto.train.preparation import with_resize
 
     given = PreprocessOptions(preprocess=preprocess).build(None)
     size = None if given is None else size_after(with_resize(given, resize))
     with warnings_as_remarks():
         start, stored = StartingNetwork.of_file(Path(network), size, resize=resize, prunes=prunes)
-    known, shape = given or stored, start.architecture.input_shape
-    asked = with_resize(known, resize)
+    return NetworkFile(start, normalisation_of(network, start, given or stored, resize=resize))
+
+
+def normalisation_of(
+    network: str, start: StartingNetwork, known: Preprocess | None, *, resize: tuple[int, int] | None = None
+) -> TrainedWeights:
+    """How images are prepared for the network of a file; a warning where nothing is `known` of it.
+
+    resize: what --resize says. Raises `UsageError` as `open_network_file` does.
+    """
+    from enxuto.studies.pruning import TrainedWeights
+    from enxuto.train.preparation import pixel_scale, with_resize
+
+    asked, shape = with_resize(known, resize), start.architecture.input_shape
     followed = None
     if asked is not None and len(shape) == 3:  # others take no images, which their verbs refuse
         followed = follow(asked, shape, network, resized=resize is not None)
@@ -59,9 +79,9 @@ def open_network_file(
             f"{network} does not say how its images are prepared: mean and std of the training images are taken; "
             "name the preset or file of its training by --preprocess"
         )
-        return NetworkFile(start, TrainedWeights({}))
+        return TrainedWeights({})
     mean, std = pixel_scale(known, shape[0])
-    return NetworkFile(start, TrainedWeights({}, mean=mean, std=std, preprocess=followed))
+    return TrainedWeights({}, mean=mean, std=std, preprocess=followed)
 
 
 def check_classes(network: str, start: StartingNetwork, images: Images) -> None:

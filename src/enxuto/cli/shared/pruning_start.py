@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from enxuto.cli.shared.model_files import is_model_file, open_network_file
+from enxuto.cli.shared.model_files import is_model_file, normalisation_of, open_network_file
 from enxuto.cli.shared.prune_options import PruneOptions
 from enxuto.errors import UsageError
 from enxuto.escaping import shell_words
@@ -14,6 +14,7 @@ from enxuto.escaping import shell_words
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from enxuto.data import Preprocess
     from enxuto.studies.images import Images
     from enxuto.studies.pruning import StartingNetwork, TrainedWeights
     from enxuto.zoo.entry import OptionValue
@@ -36,7 +37,12 @@ def read_start(
         raise UsageError(
             "--preprocess is for ONNX and .enx files; other networks come with their training's", code="E024"
         )
-    return _read_weights(network, options.weights), _read_pruned(network, options.factory)
+    weights = _read_weights(network, options.weights)
+    pruned = _read_pruned(network, options.factory)
+    if pruned is None:
+        return weights, None
+    start, stored = pruned
+    return normalisation_of(network, start, stored, resize=resize), start
 
 
 def _read_weights(network: str, path: Path | None) -> TrainedWeights | None:
@@ -82,8 +88,8 @@ def _is_file(network: str) -> bool:
     return network.endswith(".pt")
 
 
-def _read_pruned(network: str, factory: str | None) -> StartingNetwork | None:
-    """The network of a file that an earlier prune wrote; None where NETWORK names no file."""
+def _read_pruned(network: str, factory: str | None) -> tuple[StartingNetwork, Preprocess | None] | None:
+    """The network of a file that an earlier prune wrote, and its preprocessing; None where NETWORK names no file."""
     from enxuto.studies.pruning import StartingNetwork
 
     if _is_file(network):
