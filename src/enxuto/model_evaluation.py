@@ -116,7 +116,7 @@ def evaluate(
         dataset: a path, a `Dataset`, or arrays (images, labels). Or named arrays of a model: a dict of arrays (N, …) by
             input name, dicts, arrays or lists of arrays of a sample each, as `compress` takes them, or files of them.
         preprocess: how images become the model's input: a preset's name, a `Preprocess`, or a dict of its settings. By
-            default the model's own; functions and Runners have none.
+            default the model's own, or the reference's where the model has none; functions and Runners have none.
         labels: class names in the order of the model's outputs, with which the data's classes are matched by name. By
             default the model's own.
         batch_size: images at a time.
@@ -151,7 +151,7 @@ def evaluate(
     samples = to_dataset("dataset", dataset, labelled=True, seed=0)
     if isinstance(model, LoadedModel) or labels is not None:
         samples = _match(samples, model, labels)
-    chosen = _choose_preprocess(to_preprocess(preprocess), model, samples)
+    chosen = _choose_preprocess(to_preprocess(preprocess), model, other, samples)
     known = True
     if other is not None:
         scores_are, is_list = _kind_of_scores(model, scores_are, samples, chosen, threads)
@@ -284,10 +284,15 @@ def _match(dataset: Dataset, model: LoadedModel | Predict, labels: Sequence[Labe
 
 
 def _choose_preprocess(
-    given: Preprocess | None, model: LoadedModel | Predict, dataset: Dataset
+    given: Preprocess | None,
+    model: LoadedModel | Predict,
+    reference: LoadedModel | Predict | None,
+    dataset: Dataset,
 ) -> Preprocess:
-    """What is given, else what the model carries; a warning where neither is known of a model."""
+    """What is given, else what the model carries, else the reference; a warning where nothing is known of a model."""
     stored = model.preprocess if isinstance(model, LoadedModel) else None
+    if stored is None and isinstance(model, LoadedModel) and isinstance(reference, LoadedModel):
+        stored = reference.preprocess
     if given is not None or stored is not None:
         chosen = stored if given is None else given
         assert chosen is not None, "one of them is known"

@@ -6,7 +6,13 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+import onnx
+import pytest
 from typer.testing import Result
+
+from enxuto import evaluate
+from enxuto.data import Preprocess
+from enxuto.onnx_model.carried import PREPROCESS_KEY
 
 Invoke = Callable[..., Result]
 
@@ -62,3 +68,30 @@ def test_wrong_options_are_one_line(invoke: Invoke, digits: Path, images: Path, 
         assert result.exit_code == 2
         assert says in result.stderr
         assert len(result.stderr.strip().splitlines()) == 1
+
+
+@pytest.mark.parametrize("verb", ["compare", "evaluate", "python"])
+@pytest.mark.parametrize("knows", [0, 1])
+def test_the_model_that_knows_its_preprocessing_prepares_the_images_of_both(
+    verb: str, knows: int, invoke: Invoke, digits: Path, images: Path, tmp_path: Path
+) -> None:
+    proto = onnx.load(str(digits))
+    bare, settings = tmp_path / "bare.onnx", tmp_path / "settings.toml"
+    for prop in [prop for prop in proto.metadata_props if prop.key == PREPROCESS_KEY]:
+        proto.metadata_props.remove(prop)
+    onnx.save(proto, str(bare))
+    settings.write_text('channels = "L"\ndivide_by = 16.0\n')
+    told = tmp_path / "told.onnx"
+    proto.metadata_props.add(key=PREPROCESS_KEY, value=json.dumps(Preprocess.from_toml(settings).to_dict()))
+    onnx.save(proto, str(told))
+    models = [told, bare][:: 1 - 2 * knows]
+    if verb == "python":
+        found = evaluate(models[0], images, reference=models[1])
+        assert found.top1 == evaluate(told, images).top1 != evaluate(digits, images).top1
+        return
+    words = ("compare", *models) if verb == "compare" else ("evaluate", models[0], "--reference", models[1])
+    shown = invoke(*words, "--data", images, "--limit", 50, "--json")
+    assert shown.exit_code == 0, shown.output
+    assert json.loads(shown.stdout)["preprocess"]["divide_by"] == 16.0
+    assert ("told.onnx says" in shown.stderr) == (knows == 1)
+    assert "no preprocessing is known" not in shown.stderr

@@ -90,7 +90,7 @@ def run(
         return
     dataset = image_options.open(data)
     (one, metadata), (other, others_metadata) = load_with_metadata(first), load_with_metadata(second)
-    chosen = preprocess.choose(preprocess_of(metadata), one)
+    chosen = preprocess.choose(preprocess_of(metadata), one, beside=(second, preprocess_of(others_metadata)))
     sample = sample_batch(dataset, chosen)
     (kind, reason), (other_kind, other_reason) = (
         kind_of_scores(model, sample, threads) for model in (one, other)
@@ -182,11 +182,11 @@ def _shows_outputs(
     if opened is None:
         return False
     model, metadata, samples = opened
-    if samples is None:
-        samples = image_arrays(
-            image_options.open(data, labelled=False), preprocess.choose(preprocess_of(metadata), model), model
-        )
     other, others_metadata = load_with_metadata(second)
+    if samples is None:
+        beside = (second, preprocess_of(others_metadata))
+        chosen = preprocess.choose(preprocess_of(metadata), model, beside=beside)
+        samples = image_arrays(image_options.open(data, labelled=False), chosen, model)
     show_outputs(
         second, model, other, samples, options.outputs, threads=options.threads, json=options.json,
         kinds=output_kinds_of(metadata) | output_kinds_of(others_metadata),

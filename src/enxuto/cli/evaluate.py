@@ -74,7 +74,7 @@ def run(
 ) -> None:
     """Load models and images, run, measure, show."""
     from enxuto.evaluation import ReferenceComparison, compare_with_reference, evaluate
-    from enxuto.opening import load, load_with_metadata, output_kinds_of, preprocess_of
+    from enxuto.opening import load_with_metadata, output_kinds_of, preprocess_of
     from enxuto.runtime import Runner
 
     reference, threads = options.reference, options.threads
@@ -83,8 +83,11 @@ def run(
     dataset = image_options.open(data, labelled=reference is None)
     _check_options(dataset, options)
     model, metadata = load_with_metadata(source)
-    chosen = preprocess.choose(preprocess_of(metadata), model)
-    original = load(reference) if reference else None
+    original, beside = None, None
+    if reference:
+        original, others_metadata = load_with_metadata(reference)
+        beside = (reference, preprocess_of(others_metadata))
+    chosen = preprocess.choose(preprocess_of(metadata), model, beside=beside)
     sample = sample_batch(dataset, chosen)
     kind, reason = kind_of_scores(model, sample, threads)
     try:
@@ -174,7 +177,7 @@ def _shows_outputs(
     options: EvaluateOptions,
 ) -> bool:
     """Compare all outputs with the reference's and show them, where data are named arrays or outputs no classes."""
-    from enxuto.opening import load, output_kinds_of, preprocess_of
+    from enxuto.opening import load_with_metadata, output_kinds_of, preprocess_of
 
     opened = open_for_outputs(source, data, options.outputs, options.feedback, image_options.label_column)
     if opened is None:
@@ -191,13 +194,14 @@ def _shows_outputs(
             f"{data} has no labels: give --reference, the model whose outputs these are compared with",
             code="E023",
         )
+    original, others_metadata = load_with_metadata(options.reference)
     if samples is None:
-        samples = image_arrays(
-            image_options.open(data, labelled=False), preprocess.choose(preprocess_of(metadata), model), model
-        )
+        beside = (options.reference, preprocess_of(others_metadata))
+        chosen = preprocess.choose(preprocess_of(metadata), model, beside=beside)
+        samples = image_arrays(image_options.open(data, labelled=False), chosen, model)
     show_outputs(
         source,
-        load(options.reference),
+        original,
         model,
         samples,
         options.outputs,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from enxuto.cli.shared.completion import complete_presets
-from enxuto.cli.shared.terminal import warn
+from enxuto.cli.shared.terminal import note, warn
 from enxuto.errors import UsageError
 
 if TYPE_CHECKING:
@@ -108,16 +108,31 @@ class PreprocessOptions:
         values = (base or _plain(model)).to_dict() | changes
         return Preprocess.from_dict({name: None if value == () else value for name, value in values.items()})
 
-    def choose(self, stored: Preprocess | None, model: Model | None = None) -> Preprocess:
-        """Return the settings given over those that the model carries; warn where they differ or none is known."""
-        chosen = self.build(stored, model)
+    def choose(
+        self,
+        stored: Preprocess | None,
+        model: Model | None = None,
+        *,
+        beside: tuple[Path, Preprocess | None] | None = None,
+    ) -> Preprocess:
+        """Return the settings given over those that the model carries; warn where they differ or none is known.
+
+        beside: a model that gets the same inputs, and what it carries, which counts where the first says nothing.
+        """
+        name, other = beside or (None, None)
+        if stored is None and other is not None and self.build(None, model) is None:
+            note(f"images are prepared as {name} says, since the other model says nothing of it")
+        stored_here = stored or other
+        chosen = self.build(stored_here, model)
         if chosen is None:
             chosen = _plain(model)
             how = "fed as they are, 0 to 255" if chosen.divide_by == 1 else "divided by 255 and nothing else"
             warn(f"no preprocessing is known for this model: pixels are {how}; say --preprocess …")
             return chosen
-        if stored is not None and (differences := chosen.differences(stored)):
+        if stored_here is not None and (differences := chosen.differences(stored_here)):
             warn(f"the preprocessing differs from the model's own: {'; '.join(differences)}")
+        elif other is not None and (differences := chosen.differences(other)):
+            warn(f"the preprocessing differs from that of {name}: {'; '.join(differences)}")
         return chosen
 
 
