@@ -12,7 +12,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 import enxuto
 from enxuto.calibration.output_kinds import before_picking
-from enxuto.compression.judge import Bounds, Judgement
+from enxuto.compression.judge import Bounds, Judgement, OutputResult
 from enxuto.compression.response import find_response
 from enxuto.onnx_model import Model
 
@@ -147,7 +147,7 @@ def test_a_loop_of_few_rounds_is_tried(rounds: int, runs: bool) -> None:
 @pytest.mark.parametrize(
     ("bounds", "said"),
     [
-        ({"max_kl": 0.1}, "outputs of values, which keep 10.0 dB; min_snr="),
+        ({"max_kl": 0.1}, "the values of 'boxes': they keep 10.0 dB; min_snr="),
         ({"max_kl": 0.1, "min_snr": 5.0}, None),
         ({"min_snr": 5.0}, "of which 80.0 % stay"),
         ({"max_bytes": 1000}, None),
@@ -158,6 +158,7 @@ def test_outputs_that_no_bound_is_of_are_named(bounds: dict[str, float], said: s
     judged = Judgement(
         samples=10, top1=None, drop=None, drop_interval=None, agreement=80.0, agreement_interval=None, kl=0.01,
         data_hash="", values_loss=0.1,
+        outputs=(OutputResult("boxes", "values", 0.1), OutputResult("names", "classes", 0.01)),
     )  # fmt: skip
     found = Bounds(**bounds).unbounded(judged)  # type: ignore[arg-type]
     assert (said is None and found is None) or (said is not None and said in str(found))

@@ -146,7 +146,8 @@ class _Maker:
             return self._picture(item, axis, width)
         shape = self._shape(item)
         what, values = self._floats(item, shape) if _is_float(item) else self._whole_numbers(item, shape)
-        self.told.append(f"{item.name!r}: {what} ({', '.join(map(str, shape[1:]))})")
+        sizes = f" ({', '.join(map(str, shape[1:]))})" if len(shape) > 1 else ""
+        self.told.append(f"{item.name!r}: {what}{sizes}")
         return values
 
     def _shape(self, item: InputInfo) -> tuple[int, ...]:
@@ -223,7 +224,7 @@ class _Maker:
         if item.dtype.kind == "b" or _named(item, "mask"):
             return "ones", np.ones(shape)
         if _named(item, "rate") or item.name.lower() in ("sr", "fs"):
-            return f"{_RATE:,} a second", np.full(shape, _RATE)
+            return f"{_RATE:,} samples a second", np.full(shape, _RATE)
         if _named(item, "len", "lengths", "length", "size"):
             return "lengths", np.full(shape, self.length)
         if _named(item, "type", "segment"):

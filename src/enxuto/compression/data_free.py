@@ -135,7 +135,7 @@ def compress(
     made, judged, report = work.run_by_response(response, bits, steps)
     if tell is not None:
         tell(report)
-    if (doubt := response.doubt(judged)) is not None:
+    if (doubt := response.doubt(judged, report.kept)) is not None:
         warnings.warn(doubt, stacklevel=2)
     return made
 

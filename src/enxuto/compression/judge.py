@@ -104,7 +104,11 @@ class Bounds:
         bounds_answers = any(bound is not None for bound in (self.max_drop, self.min_agreement, self.max_kl))
         snr, same = judgement.snr_db, judgement.agreement
         if self.min_snr is None and snr is not None and not snr >= _POOR_SNR:
-            return f"no bound is of the outputs of values, which keep {snr:.1f} dB; min_snr= bounds them too"
+            names = [repr(one.name) for one in judgement.outputs if one.kind == "values"]
+            values = (
+                f"the values of {', '.join(names[:3])}{' …' if len(names) > 3 else ''}" if names else "values"
+            )
+            return f"no bound limits the error of {values}: they keep {snr:.1f} dB; min_snr= bounds it too"
         if not bounds_answers and same is not None and not same >= _POOR_AGREEMENT:
             return f"no bound is of the answers, of which {same:.1f} % stay; min_agreement= or max_kl= bounds them too"
         return None
@@ -175,7 +179,7 @@ class OutputResult:
         return f"KL {self.loss:.3g} nats, {self.same:.2f} % same"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Judgement:
     """A compressed model's answers beside the original's on the same images; shares in percent, KL in nats.
 
@@ -202,9 +206,12 @@ class Judgement:
         """The signal-to-noise ratio of outputs of values, in dB; None without any."""
         return None if self.values_loss is None else decibels(self.values_loss)
 
+    def __repr__(self) -> str:
+        return f"<Judgement: {self.samples:,} samples, {self.describe()}>"
+
     def describe(self) -> str:
         """Return the answers and the signal in a few words."""
-        facts = []
+        facts = [] if self.top1 is None or self.agreement is not None else [f"top-1 {self.top1:.2f} %"]
         if self.agreement is not None:
             facts.append(f"{self.agreement:.2f} % same answers, KL {self.kl:.3g} nats")
         if self.snr_db is not None:

@@ -85,12 +85,15 @@ class Response:
         """Return how unsure the original's answers are, for each output."""
         return self._judge.uncertainties()
 
-    def doubt(self, judged: Judgement) -> str | None:
-        """Return what to say of a file whose outputs are far from the original's; None where they are near."""
+    def doubt(self, judged: Judgement, kept: str) -> str | None:
+        """Return what to say of a file whose outputs are far from the original's; None where they are near.
+
+        kept: what its outputs keep, in words (`Promise.describe`).
+        """
         if loss_of(judged) <= _RUINED:
             return None
         return (
-            f"this size may ruin the model: on synthetic inputs ({self.inputs}) its outputs keep {judged.describe()}; "
+            f"this size may ruin the model, whose outputs keep {kept} on synthetic inputs ({self.inputs}); "
             "give inputs of the model's own kind to calibrate by (calibration= or data=), or more bits"
         )
 

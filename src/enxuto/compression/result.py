@@ -85,7 +85,7 @@ class Report:
         return {**values, "kl": None if self.kl is None or math.isnan(self.kl) else self.kl}
 
     def __repr__(self) -> str:
-        facts = [f"{self.samples} held-out images"] if self.samples else []
+        facts = [f"{self.samples} held-out samples"] if self.samples else []
         if self.drop is not None:
             facts.append(
                 f"top-1 {self.top1:.2f} % of {self.original_top1:.2f} %, {self.drop:+.2f} points lost"

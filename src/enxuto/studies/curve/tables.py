@@ -35,6 +35,7 @@ _GRID = "the source's grid"
 KINDS = (_GRID, DEFAULT_METHOD, CALIBRATED_METHOD)
 """What methods belong to; each has its best setting."""
 _NONE = "–"
+_PUBLISHED = "published: "
 _SHOWN = 6  # names of tensors in a caption
 
 
@@ -145,7 +146,7 @@ def best_table(curves: Sequence[Curve], max_drop: float = MAX_DROP) -> Table:
         if known is not None:
             fifth = _NONE if known.top5 is None else f"{known.top5:.2f} ({known.top5_lost:+.2f})"
             rows.append((
-                f"published: {known.network}", f"{known.method}, {known.levels}",
+                f"{_PUBLISHED}{known.network}", f"{known.method}, {known.levels}",
                 f"{known.top1:.2f} ({known.top1_lost:+.2f})", fifth,
                 f"{known.entropy:.3f} ({known.original_entropy - known.entropy:.3f})", f"{known.ratio:.2f}",
                 f"{(32 - known.entropy) / 32:.3f}", _NONE, _NONE,
@@ -154,10 +155,13 @@ def best_table(curves: Sequence[Curve], max_drop: float = MAX_DROP) -> Table:
     caption = (
         f"Least entropy (enxuto: least file) within {max_drop:g} points of top-1, chosen on these very images. "
         "CR = 32/H and RE = (32 − H)/32 are of the entropy: of one histogram for the source's grid, so that the file, "
-        f"whose coder adapts to each tensor, can be smaller. {_calibration_note(curves)}{about}. "
-        "Published: Tonin 2021, tables 3.9 and 3.10, misprints corrected, other files of the same families on other "
-        "images"
+        f"whose coder adapts to each tensor, can be smaller. {_calibration_note(curves)}{about}"
     )
+    if any(row[0].startswith(_PUBLISHED) for row in rows):
+        caption += (
+            ". Published: Tonin 2021, tables 3.9 and 3.10, misprints corrected, other files of the same families on "
+            "other images"
+        )
     columns = (
         "model", "best method, level", "top-1 % (lost, 95 %), 95 %", "top-5 % (lost)", "entropy (saved)", "CR", "RE",
         "file, bits/weight", "32-bit weights / file",
