@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from enxuto.cli.shared.answers import check_class_scores, kind_of_scores, sample_batch, warn_of_other_outputs
+from enxuto.cli.shared.array_options import preprocess_given, refuse_options_of_images
 from enxuto.cli.shared.common_options import All, Json, Threads
 from enxuto.cli.shared.data_options import DATA, DataOptions, match_labels
 from enxuto.cli.shared.judging import (
@@ -178,10 +179,15 @@ def _shows_outputs(
     """Compare all outputs and show them, where data are named arrays or what outputs are is said."""
     from enxuto.opening import load_with_metadata, output_kinds_of, preprocess_of
 
-    opened = open_for_outputs(first, data, options.outputs, options.feedback, image_options.label_column)
+    opened = open_for_outputs(first, data, options.outputs, options.feedback, image_options)
     if opened is None:
         return False
     model, metadata, samples = opened
+    prepared = {} if samples is None else preprocess_given(preprocess)
+    refuse_options_of_images(
+        {"sheet": options.sheet, "labels": image_options.labels, **prepared},
+        None if samples is None else data,
+    )
     other, others_metadata = load_with_metadata(second)
     if samples is None:
         beside = (second, preprocess_of(others_metadata))

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from enxuto.cli.shared.answers import check_class_scores, kind_of_scores, sample_batch, warn_of_other_outputs
+from enxuto.cli.shared.array_options import preprocess_given, refuse_options_of_images
 from enxuto.cli.shared.common_options import Batch, Json, Threads
 from enxuto.cli.shared.data_options import DATA, DataOptions, match_labels
 from enxuto.cli.shared.judging import (
@@ -179,10 +180,20 @@ def _shows_outputs(
     """Compare all outputs with the reference's and show them, where data are named arrays or outputs no classes."""
     from enxuto.opening import load_with_metadata, output_kinds_of, preprocess_of
 
-    opened = open_for_outputs(source, data, options.outputs, options.feedback, image_options.label_column)
+    opened = open_for_outputs(source, data, options.outputs, options.feedback, image_options)
     if opened is None:
         return False
     model, metadata, samples = opened
+    prepared = {} if samples is None else preprocess_given(preprocess)
+    refuse_options_of_images(
+        {
+            "per_class": options.per_class,
+            "confusion": options.confusion,
+            "labels": image_options.labels,
+            **prepared,
+        },
+        None if samples is None else data,
+    )
     if options.reference is None and samples is not None and samples.labelled:
         show_right_answers(
             source, model, samples, options.outputs, threads=options.threads, json=options.json,

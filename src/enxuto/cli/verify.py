@@ -109,7 +109,7 @@ def _run_both(
     from enxuto.opening import preprocess_of
 
     images = None
-    samples = None if data is None else named_arrays(data, original)
+    samples = None if data is None else named_arrays(data, original, options=image_options)
     if data is not None and samples is None:
         images = replace(image_options, limit=min(inputs, image_options.limit or inputs)).open(
             data, labelled=False

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from enxuto.cli.shared.array_options import refuse_options_of_images
 from enxuto.cli.shared.calibration_results import say_trial
 from enxuto.cli.shared.data_options import DataOptions, match_labels
 from enxuto.cli.shared.judging import Feedback, Outputs, load_judge, named_arrays, parse_outputs
@@ -296,7 +297,7 @@ class CalibrationOptions(DataOptions):
         """The images of --data; labels, which only a bound on top-1 needs, count the model's outputs."""
         if self.data is None:
             return None
-        arrays = named_arrays(self.data, model, self.feedback, self.label_column)
+        arrays = named_arrays(self.data, model, self.feedback, self.label_column, options=self)
         if arrays is not None:
             return arrays
         data = self.open(self.data, labelled=self.max_drop is not None)
@@ -315,8 +316,11 @@ class CalibrationOptions(DataOptions):
         """The images of --calibration; options of images are of --data where both are given."""
         if self.calibration is None:
             return None
-        arrays = named_arrays(self.calibration, model, self.feedback)
+        arrays = named_arrays(
+            self.calibration, model, self.feedback, options=self if self.data is None else None
+        )
         if arrays is not None:
+            refuse_options_of_images({"calibration_split": self.calibration_split}, self.calibration)
             return arrays
         options = DataOptions(
             format=self.format, split=self.split, limit=self.limit, image_column=self.image_column,

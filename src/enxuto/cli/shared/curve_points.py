@@ -60,7 +60,11 @@ def make_output_points(given: Given, options: OutputOptions) -> tuple[list[Point
         model, metadata = load_with_metadata(source)
         asked = bool(options.outputs or options.feedback)
         arrays = asked or may_hold_arrays(given.data)
-        samples = named_arrays(given.data, model, options.feedback, labels) if arrays else None
+        samples = (
+            named_arrays(given.data, model, options.feedback, labels, options=given.image_options)
+            if arrays
+            else None
+        )
         arrays = samples is not None
         labelled = labelled or (samples is not None and samples.labelled)
         if not (arrays or asked or class_count(model) is None):
@@ -71,7 +75,8 @@ def make_output_points(given: Given, options: OutputOptions) -> tuple[list[Point
             if arrays
             else given.preprocess.choose(stored, model)
         )
-        opening = {} if arrays else given.image_options.arguments()
+        few = {} if given.image_options.limit is None else {"limit": given.image_options.limit}
+        opening = few if arrays else given.image_options.arguments()
         subject = OutputSubject(
             source.stem, source, given.data, {"seed": given.image_options.seed, **opening}, chosen,
             parse_outputs(options.outputs), parse_feedback(options.feedback), given.calibrating, options.calibration,

@@ -13,11 +13,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from enxuto.cli.shared.array_options import limited
 from enxuto.cli.shared.provenance import provenance
 from enxuto.cli.shared.terminal import note, print_json, show_table, warn
 from enxuto.errors import EnxutoError, UsageError, error_reason
 
 if TYPE_CHECKING:
+    from enxuto.cli.shared.data_options import DataOptions, ImageOptions
     from enxuto.compression.judge import Judgement, Measure, ScoreJudge
     from enxuto.data import Dataset, Preprocess
     from enxuto.data.samples import Samples
@@ -61,11 +63,16 @@ Feedback = Annotated[
 
 
 def named_arrays(
-    path: str | Path, model: Model, feedback: Sequence[str] = (), labels: str | None = None
+    path: str | Path,
+    model: Model,
+    feedback: Sequence[str] = (),
+    labels: str | None = None,
+    *,
+    options: ImageOptions | None = None,
 ) -> Samples | None:
     """Return the arrays by input name that a path holds, as the model takes them; None where it holds images.
 
-    labels: name of the array of classes.
+    labels: name of the array of classes. options: of which --limit counts, and others are a `UsageError`.
     """
     from enxuto.compression.arguments import named_samples
 
@@ -76,6 +83,8 @@ def named_arrays(
                 f"--feedback is of arrays by input name, in sequences; {path} holds images", code="E024"
             )
         return None
+    if options is not None:
+        found = limited(found, options)
     given = [name for name in found.inputs if name not in found.feedback]
     steps = f" in sequences, {', '.join(found.feedback)} fed back" if found.feedback else ""
     note(f"{path}: {len(found):,} samples of {', '.join(given)}{steps}")
@@ -103,7 +112,7 @@ def may_hold_arrays(path: str | Path) -> bool:
 
 
 def open_for_outputs(
-    source: Path, data: Path, asked: Sequence[str], feedback: Sequence[str], labels: str | None
+    source: Path, data: Path, asked: Sequence[str], feedback: Sequence[str], options: DataOptions
 ) -> tuple[Model, dict[str, Any], Samples | None] | None:
     """Open a model and its arrays by input name, where all outputs are judged; None where images with labels are.
 
@@ -111,7 +120,7 @@ def open_for_outputs(
         source: of the model.
         data: named arrays, or images.
         asked, feedback: the options --outputs and --feedback.
-        labels: name of the array of classes.
+        options: how data are opened.
 
     Returns:
         The model, its metadata, and the samples; None for these where --outputs asks and data are images.
@@ -121,7 +130,7 @@ def open_for_outputs(
     if not (asked or feedback or may_hold_arrays(data)):
         return None
     model, metadata = load_with_metadata(source)
-    samples = named_arrays(data, model, feedback, labels)
+    samples = named_arrays(data, model, feedback, options.label_column, options=options)
     return None if samples is None and not asked else (model, metadata, samples)
 
 
