@@ -16,9 +16,10 @@ from enxuto.metrics.divergence import log_probabilities
 from enxuto.metrics.losses import OutputLoss, output_variance
 from enxuto.onnx_model import Model, output_ending
 
-__all__ = ["computed_outputs", "measured_model", "output_loss", "unpeeled"]
+__all__ = ["computed_outputs", "listed_outputs", "measured_model", "output_loss", "unpeeled"]
 
 _SAME = 2e-2  # of a probability
+_DEEPEST = 64  # nodes between a sequence and its tensors
 
 
 def measured_model(model: Model, values: Sequence[str]) -> Model:
@@ -38,9 +39,39 @@ def measured_model(model: Model, values: Sequence[str]) -> Model:
 
 
 def computed_outputs(model: Model) -> Model:
-    """Return the model without outputs that are weights given out as they are; itself where there are none."""
+    """Return the model without outputs that are weights given out as they are; itself where there are none.
+
+    In place of an output that is a sequence, an optional or a map, it gives the tensors that this is made of.
+    """
     names = [item.name for item in model.proto.graph.output]
-    return measured_model(model, [name for name in names if name not in model] or names)
+    listed = listed_outputs(model)
+    found = [value for name in names for value in listed.get(name, (name,))]
+    return measured_model(model, list(dict.fromkeys(name for name in found if name not in model)) or names)
+
+
+def listed_outputs(model: Model) -> dict[str, tuple[str, ...]]:
+    """Return the tensors behind each output that is none itself; nothing where they are not known."""
+    maker = {value: node for node in model.proto.graph.node for value in node.output if value}
+
+    def tensors(name: str, depth: int) -> list[str]:
+        node = maker.get(name)
+        if node is None or depth > _DEEPEST:
+            return []
+        if node.op_type in ("SplitToSequence", "ZipMap"):
+            return [node.input[0]]
+        if node.op_type == "SequenceConstruct":
+            return list(node.input)
+        if node.op_type == "SequenceInsert":
+            return [*tensors(node.input[0], depth + 1), node.input[1]]
+        if node.op_type == "Optional" and node.input:
+            return tensors(node.input[0], depth + 1) or [node.input[0]]
+        return tensors(node.input[0], depth + 1) if node.op_type == "Identity" else []
+
+    return {
+        item.name: tuple(tensors(item.name, 0))
+        for item in model.proto.graph.output
+        if item.type.WhichOneof("value") in ("sequence_type", "optional_type", "map_type")
+    }
 
 
 def output_loss(

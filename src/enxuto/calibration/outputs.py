@@ -23,7 +23,13 @@ from enxuto.calibration.output_kinds import (
     says_values,
     taken_remark,
 )
-from enxuto.calibration.output_losses import computed_outputs, measured_model, output_loss, unpeeled
+from enxuto.calibration.output_losses import (
+    computed_outputs,
+    listed_outputs,
+    measured_model,
+    output_loss,
+    unpeeled,
+)
 from enxuto.calibration.sensitivity import run_groups
 from enxuto.data.samples import Group, Samples
 from enxuto.errors import DataError, UsageError, did_you_mean
@@ -91,9 +97,25 @@ def find_losses(
         UsageError: a name asked for is no output's, or no output is left.
         DataError: an output holds NaN or infinity.
     """
-    _check_choices(choices or {}, [item.name for item in model.proto.graph.output])
+    given = [item.name for item in model.proto.graph.output]
+    listed = listed_outputs(model)
     model = computed_outputs(model)
     names = [item.name for item in model.proto.graph.output]
+    _check_choices(choices or {}, list(dict.fromkeys([*given, *names])))
+    # What is said of a sequence is said of the tensors in it.
+    asked = choices or {}
+    choices = {
+        value: choice
+        for name, choice in asked.items()
+        for value in listed.get(name) or (name,)
+        if value == name or value not in asked
+    }
+    if not set(names).isdisjoint(listed):
+        raise UsageError(
+            f"no output of the model can be judged: {'; '.join(_told_of_lists(listed))}; without data it can be "
+            "compressed",
+            code="E035",
+        )
     known = known or {}
     one_list = len(names) == 1 and len(samples.columns) == 1 and samples.stacked
     if peel and not choices and one_list and known.get(names[0], "classes") == "classes":
@@ -102,10 +124,11 @@ def find_losses(
         )
         if answers is not None:
             (value,) = (item.name for item in answers.logits(model).proto.graph.output)
-            return JudgedOutputs((OutputLoss(names[0], "classes", value),), taken, answers)
+            told = (*_told_of_lists(listed), *taken)
+            return JudgedOutputs((OutputLoss(names[0], "classes", value),), told, answers)
     groups = run_together(model, samples.head(_SAMPLES), threads=threads).groups()
     found = run_groups(model, groups, batch=_SAMPLES, threads=threads)
-    losses, remarks = [], []
+    losses, remarks = [], _told_of_lists(listed)
     for number, name in enumerate(names):
         kind, weight = (choices or {}).get(name, ("", 1.0))
         if kind == "ignore":
@@ -134,6 +157,16 @@ def find_losses(
             f"no output of the model can be judged: {why}; without data it can be compressed", code="E035"
         )
     return JudgedOutputs(tuple(losses), tuple(remarks))
+
+
+def _told_of_lists(listed: Mapping[str, Sequence[str]]) -> list[str]:
+    """Return remarks on outputs that are no tensors."""
+    return [
+        f"output {name!r} is no tensor; what it is made of is judged in its place: {', '.join(map(repr, values))}"
+        if values
+        else f"output {name!r} is left out: it is no tensor"
+        for name, values in listed.items()
+    ]
 
 
 def _before_picking(

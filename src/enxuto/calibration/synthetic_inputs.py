@@ -22,6 +22,7 @@ import ml_dtypes
 import numpy as np
 from numpy.typing import NDArray
 
+from enxuto.calibration.output_losses import computed_outputs, listed_outputs
 from enxuto.calibration.synthetic import smooth_noise, synthetic_images
 from enxuto.data import Preprocess
 from enxuto.data.samples import Group, Samples
@@ -75,7 +76,10 @@ def synthetic_inputs(
         UsageError: the model runs on none of the inputs tried, or gives no finite numbers.
         ModelError: ONNX Runtime cannot run the model at all.
     """
-    runner = Runner(model, threads=threads)
+    measured = computed_outputs(model)
+    if listed_outputs(measured):
+        raise UsageError("its outputs are no tensors", code="E032")
+    runner = Runner(measured, threads=threads)
     failure = "its outputs are not finite numbers"
     for sides, length in _free_sizes(runner.inputs):
         maker = _Maker(sides, length, id_limits(model), preprocess, seed, _MANY if many else _COUNTS)
