@@ -97,25 +97,10 @@ def find_losses(
         UsageError: a name asked for is no output's, or no output is left.
         DataError: an output holds NaN or infinity.
     """
-    given = [item.name for item in model.proto.graph.output]
-    listed = listed_outputs(model)
+    given, listed = model, listed_outputs(model)
     model = computed_outputs(model)
     names = [item.name for item in model.proto.graph.output]
-    _check_choices(choices or {}, list(dict.fromkeys([*given, *names])))
-    # What is said of a sequence is said of the tensors in it.
-    asked = choices or {}
-    choices = {
-        value: choice
-        for name, choice in asked.items()
-        for value in listed.get(name) or (name,)
-        if value == name or value not in asked
-    }
-    if not set(names).isdisjoint(listed):
-        raise UsageError(
-            f"no output of the model can be judged: {'; '.join(_told_of_lists(listed))}; without data it can be "
-            "compressed",
-            code="E035",
-        )
+    choices = _check_choices(choices or {}, given, names, listed)
     known = known or {}
     one_list = len(names) == 1 and len(samples.columns) == 1 and samples.stacked
     if peel and not choices and one_list and known.get(names[0], "classes") == "classes":
@@ -258,11 +243,18 @@ def _class_answers(
     return found, ()
 
 
-def _check_choices(choices: OutputChoices, names: Sequence[str]) -> None:
+def _check_choices(
+    choices: OutputChoices, model: Model, names: Sequence[str], listed: Mapping[str, Sequence[str]]
+) -> OutputChoices:
+    """Return what is asked of the outputs `names` that are measured; of a sequence it is asked of its tensors.
+
+    Raises `UsageError` for names, kinds and weights that do not exist, and where no output is a tensor.
+    """
+    known = list(dict.fromkeys([*(item.name for item in model.proto.graph.output), *names]))
     for name, (kind, weight) in choices.items():
-        if name not in names:
+        if name not in known:
             raise UsageError(
-                f"the model has no output {name!r}{did_you_mean(name, names)}; it has {', '.join(names)}",
+                f"the model has no output {name!r}{did_you_mean(name, known)}; it has {', '.join(known)}",
                 code="E021",
             )
         if kind not in (*LOSS_KINDS, "ignore", ""):
@@ -271,3 +263,14 @@ def _check_choices(choices: OutputChoices, names: Sequence[str]) -> None:
             )
         if not 0 < weight < float("inf"):
             raise UsageError(f"the weight of output {name!r} is a positive number, not {weight}")
+    if not set(names).isdisjoint(listed):
+        why = "; ".join(_told_of_lists(listed))
+        raise UsageError(
+            f"no output of the model can be judged: {why}; without data it can be compressed", code="E035"
+        )
+    return {
+        value: choice
+        for name, choice in choices.items()
+        for value in listed.get(name) or (name,)
+        if value == name or value not in choices
+    }
