@@ -12,7 +12,11 @@ from onnx_graphs import constant, floats, initializer, model_of
 
 from enxuto.calibration.calibrate import calibrate
 from enxuto.compression.at_price import compress_at
+from enxuto.compression.compress import compress
+from enxuto.compression.data_free import compress as data_free
 from enxuto.data.samples import Samples
+from enxuto.enx.learned import parameters
+from enxuto.enx.table import LevelsRow
 from enxuto.enx.verify import verify
 from enxuto.onnx_model import Model, fold_constants
 from enxuto.runtime import Runner
@@ -206,3 +210,34 @@ def test_calibrated_files(name: str, keep: tuple[str, ...]) -> None:
     assert exact == [bool(keep)] * len(exact)
     want, got = outputs_of(model), outputs_of(decoded)
     assert np.mean((want - got) ** 2) < 0.05 * want.var()
+
+
+@pytest.mark.parametrize("steps", ["checked", "measured"])
+@pytest.mark.parametrize("name", FOLDED)
+def test_files_without_data(name: str, steps: str) -> None:
+    """Weights are folded here too, and counted as they were given; a name that shall stay keeps everything in place."""
+    model = Model.from_proto(network(FOLDED[name]))
+    compressed = data_free(model, steps=steps, threads=1)  # type: ignore[arg-type]
+    assert compressed.metadata["constants_folded"] is True
+    assert compressed.metadata["parameters"] == parameters(model)
+    assert verify(compressed, model).ok
+    coded = {entry.name for entry, payload in compressed.entries() if isinstance(payload.row, LevelsRow)}
+    assert coded >= set(FOLDED[name].made)
+    want, got = outputs_of(model), outputs_of(compressed.to_model())
+    assert np.mean((want - got) ** 2) < 0.01 * want.var()
+    kept = data_free(model, keep_exact=[next(iter(FOLDED[name].weights))], threads=1)
+    assert "constants_folded" not in kept.metadata
+    assert "constants_folded" not in data_free(model, fold_bn=False, threads=1).metadata
+
+
+def test_bytes_of_narrow_weights_are_those_of_the_given_model() -> None:
+    kind = FOLDED["low rank"]
+    weights = {**kind.weights, "v": floats(8, 16).astype(np.float16)}
+    nodes = [*kind.nodes, *kind.last[:1], node("MatMul", ["r", "k"], ["z"]), node("Cast", ["v"], ["v32"], to=1),
+             node("MatMul", ["z", "v32"], ["y"])]  # fmt: skip
+    model = Model.from_proto(network(Kind(nodes[:-1], weights, last=nodes[-1:])))
+    stored = sum(array.nbytes for name, array in weights.items() if name != "strength")
+    calibration = calibrate(model, Samples({"x": floats(24, 6, 9, 9, seed=4)}), threads=1)
+    assert calibration.computed
+    for compressed in (data_free(model, threads=1), compress(model, threads=1).compressed):
+        assert compressed.metadata["weight_bytes"] == stored

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -119,6 +120,7 @@ def run(
 ) -> None:
     """Read, quantize, code, write, and show the ledger."""
     from enxuto.compression.data_free import compress
+    from enxuto.compression.left_exact import describe_left_exact
     from enxuto.compression.selection import DEFAULT_ROLES, check_roles, matching_names
     from enxuto.enx.ledger import ledger_of, original_sizes
     from enxuto.onnx_model import Model
@@ -165,6 +167,8 @@ def run(
                 compressed = compress(
                     model, scheme, bits=size.bits_per_parameter(model), tell=checked.append, **how
                 )
+        if judged is None and (remark := describe_left_exact(model, compressed, tensors.keep_exact)):
+            warnings.warn(remark, stacklevel=1)
     written = write_to_stdout([compressed.to_bytes()]) if streamed else compressed.save(target)
     ledger = ledger_of(compressed, file_bytes=written)
     if streamed:

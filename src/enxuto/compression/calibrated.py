@@ -41,7 +41,7 @@ from enxuto.compression.trial_log import TrialLog
 from enxuto.data import Dataset, Preprocess
 from enxuto.data.samples import Samples
 from enxuto.enx.file import FORMAT_VERSION
-from enxuto.enx.learned import parameters
+from enxuto.enx.learned import learned_facts, parameters
 from enxuto.errors import DataError, UsageError
 from enxuto.machine.processors import processors
 from enxuto.metrics import ChanceComparison
@@ -143,7 +143,7 @@ def compress_within(
         judged_outputs = find_losses(model, fed, outputs, threads=threads, labelled=labelled, rows=rows)
     if bounds.limits_answers:
         check_bounds_fit(bounds, judged_outputs)
-    metadata = {"parameters": parameters(model), **(metadata or {})}  # of what is given: calibration folds it
+    metadata = {**learned_facts(model), **(metadata or {})}  # of what is given: calibration folds it
     if kept := kinds_to_keep(model, judged_outputs, outputs, rows):
         metadata["outputs_are"] = kept
     if retrain is not None:

@@ -29,6 +29,7 @@ from enxuto.compression.calibrated import CalibratedResult, compress_within
 from enxuto.compression.data_free import Steps, check_steps
 from enxuto.compression.data_free_prices import START_PRICE, DataFreePrices
 from enxuto.compression.judge import Bounds, JudgeScore, Measure, ScoreJudge
+from enxuto.compression.left_exact import describe_left_exact
 from enxuto.compression.result import CompressionResult, Report
 from enxuto.compression.retrainer import Retrainer
 from enxuto.compression.search import SearchResult, search
@@ -194,6 +195,8 @@ def compress(
             keep_exact=keep_exact, threads=threads, cache=folder, progress=progress, score=score,
             outputs=to_outputs(outputs), feedback=to_feedback(feedback), retrain=retrain,
         )  # fmt: skip
+        if remark := describe_left_exact(original, found.search.outcome.model, keep_exact):
+            warnings.warn(remark, stacklevel=3)
         return _result(found.search, parameters(original), found, _final_score(score, found.search))
     for name, given in (("outputs", outputs), ("feedback", feedback)):
         if given is not None:
@@ -208,6 +211,8 @@ def compress(
         searched = search(work.at_price, bounds, START_PRICE, weights=parameters(original), score=score)
         return _result(searched, parameters(original), None, searched.score)
     compressed = work.compress(scheme, bits=None if size is None else size.bits)
+    if remark := describe_left_exact(original, compressed, keep_exact):
+        warnings.warn(remark, stacklevel=3)
     measured = None if score is None else score(compressed)
     return CompressionResult(
         compressed, parameters(original), Report.of(None, measured), steps=next(iter(work.reports), None)

@@ -23,11 +23,12 @@ from enxuto.compression.selection import DEFAULT_ROLES, quantizable_weights, wit
 from enxuto.compression.size_search import SizeSearch
 from enxuto.enx.assemble import Assembly
 from enxuto.enx.file import CompressedModel
-from enxuto.enx.learned import parameters
+from enxuto.enx.folding import folding_facts
+from enxuto.enx.learned import learned_facts, parameters
 from enxuto.enx.table import check_metadata
 from enxuto.errors import BudgetError, UsageError, did_you_mean
 from enxuto.machine.processors import processors
-from enxuto.onnx_model import Model, Role, check_finite, fold_batch_norm
+from enxuto.onnx_model import Model, Role, check_finite, fold_batch_norm, fold_constants
 from enxuto.progress import Progress
 from enxuto.quantize.scalar import Quantizer
 from enxuto.quantize.schemes import (
@@ -98,12 +99,16 @@ def compress(
     check_metadata(dict(metadata or {}))
     chosen = check_rounding(("nearest" if scheme else "trellis") if rounding is None else rounding)
     read = model if isinstance(model, Model) else Model.read(model)
-    facts = dict(metadata or {})
+    facts, counted, response = dict(metadata or {}), 0, None
     parts = (
         bits is not None and scheme is None
     )  # where every byte counts, parts of features are quantized too
+    if scheme is None and not keep_exact and fold_bn is not False:
+        folded_model, computed = fold_constants(read)
+        if computed:
+            facts |= learned_facts(read) | folding_facts(norms=False, constants=True)  # of what is given
+            read, counted = folded_model, facts["parameters"]
     names = quantizable_weights(read, roles, keep_exact, parts=parts)
-    response, counted = None, 0
     apart = check_steps(steps) == "measured" or bits is not None  # a factor for each tensor, not one for all
     if scheme is None and steps != "balanced" and names:
         if progress is not None:
@@ -120,7 +125,8 @@ def compress(
     # What is to stay exact, or to be quantized by itself, is folded into nothing unless that is asked for.
     free = response is not None and apart and not keep_exact and Role.NORM not in roles
     if fold_bn or (fold_bn is None and free):
-        counted = facts["parameters"] = parameters(read)  # of what is given, folded or not
+        facts |= {} if counted else learned_facts(read)
+        counted = facts["parameters"]
         read, folded = fold_batch_norm(read)
         names = quantizable_weights(read, roles, keep_exact, parts=parts)
         if folded or fold_bn:

@@ -16,7 +16,7 @@ from enxuto._version import __version__
 from enxuto.enx.exact import bundle, choose_inside, may_fit_inside
 from enxuto.enx.file import CompressedModel
 from enxuto.enx.fingerprint import FINGERPRINT_KEY, fingerprint, hashed_names
-from enxuto.enx.learned import is_float_weight, parameters, weight_bytes
+from enxuto.enx.learned import is_float_weight, learned_facts
 from enxuto.enx.payload import Payload, Spool
 from enxuto.enx.table import TensorEntry
 from enxuto.onnx_model import Model, WeightInfo, array_bytes, skeleton
@@ -130,10 +130,11 @@ class Assembly:
         inside = [entry.name for payload in payloads for entry in payload.row.tensors]
         facts = {
             "made_by": f"enxuto {__version__}",
-            "parameters": parameters(self._model),
-            **({} if (stored := weight_bytes(self._model)) is None else {"weight_bytes": stored}),
+            **learned_facts(self._model),
             **self._metadata,
         }
+        if "parameters" in self._metadata and "weight_bytes" not in self._metadata:
+            facts.pop("weight_bytes", None)  # it is of the folded model, and the given one's are all float32
         hashed = hashed_names([payload.row for payload in payloads], facts)
         facts.pop(FINGERPRINT_KEY, None)  # of another file, whose metadata were handed on
         if hashed:

@@ -12,9 +12,9 @@ __all__ = ["fold_alike", "folding_facts"]
 _NORMS, _CONSTANTS = "folded", "constants_folded"
 
 
-def folding_facts(*, constants: bool) -> dict[str, bool]:
-    """Return metadata of a file whose batch norms were folded; constants: whether computed weights were too."""
-    return {_NORMS: True, **({_CONSTANTS: True} if constants else {})}
+def folding_facts(*, norms: bool = True, constants: bool = False) -> dict[str, bool]:
+    """Return metadata of a file; norms: whether batch norms were folded, constants: whether computed weights were."""
+    return {name: True for name, folded in ((_NORMS, norms), (_CONSTANTS, constants)) if folded}
 
 
 def fold_alike(model: Model, metadata: Mapping[str, Any]) -> Model:

@@ -6,7 +6,7 @@ from onnx import TensorProto
 
 from enxuto.onnx_model import Model, Role, WeightInfo
 
-__all__ = ["is_float_weight", "parameters", "weight_bytes"]
+__all__ = ["is_float_weight", "learned_facts", "parameters", "weight_bytes"]
 
 _NARROW = frozenset({
     TensorProto.INT8, TensorProto.UINT8, TensorProto.INT4, TensorProto.UINT4, TensorProto.FLOAT8E4M3FN,
@@ -25,6 +25,12 @@ def weight_bytes(model: Model) -> int | None:
     if all(info.data_type == TensorProto.FLOAT for info in learned):
         return None
     return sum(info.bytes for info in learned)
+
+
+def learned_facts(model: Model) -> dict[str, int]:
+    """Return metadata on the learned values of the model that a file is made from, before anything is folded."""
+    stored = weight_bytes(model)
+    return {"parameters": parameters(model), **({} if stored is None else {"weight_bytes": stored})}
 
 
 def _is_learned(info: WeightInfo) -> bool:

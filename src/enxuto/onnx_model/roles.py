@@ -91,9 +91,12 @@ def _best(candidates: list[tuple[Use, Placement]], features: Features) -> Placem
 
 def _placement(use: Use, features: Features) -> Placement:
     """Role and axis by one use; the axis already in terms of the stored tensor."""
-    if use.node.domain not in STANDARD_DOMAINS and use.node.op_type not in _FUSED:
-        return _OTHER
-    rule = _RULES.get((use.node.op_type, use.index)) or _RULES.get((use.node.op_type, None))
+    if use.node.domain in STANDARD_DOMAINS:
+        rule = _RULES.get((use.node.op_type, use.index)) or _RULES.get((use.node.op_type, None))
+    elif use.node.domain == "com.microsoft":
+        rule = _CONTRIBUTED.get((use.node.op_type, use.index))
+    else:
+        rule = None
     if rule is None or (use.node.op_type == "Gather" and not features.reach_a_layer(use)):
         return _OTHER
     found = rule(use)
@@ -135,11 +138,13 @@ def _gemm_left(use: Use) -> Placement:
 
 
 def _matmul_right(use: Use) -> Placement:
-    return Placement(Role.MATRIX, len(use.shape) - 1 if len(use.shape) > 1 else None)
+    turned = int_attribute(use.node, "transB", 0)
+    return Placement(Role.MATRIX, len(use.shape) - (2 if turned else 1) if len(use.shape) > 1 else None)
 
 
 def _matmul_left(use: Use) -> Placement:
-    return Placement(Role.MATRIX, len(use.shape) - 2 if len(use.shape) > 1 else None)
+    turned = int_attribute(use.node, "transA", 0)
+    return Placement(Role.MATRIX, len(use.shape) - (1 if turned else 2) if len(use.shape) > 1 else None)
 
 
 def _recurrent_matrix(use: Use) -> Placement:
@@ -190,18 +195,15 @@ def _any_shape(role: Role) -> _Rule:
     return rule
 
 
-_FUSED = {"FusedConv", "FusedGemm"}
 _ELEMENTWISE = {"Add", "Sub", "Mul", "Div", "Where", "Max", "Min", "Sum"}
 _NORM = _any_shape(Role.NORM)
 _RULES: dict[tuple[str, int | None], _Rule] = {
-    **{(op, 1): _conv_kernel for op in ("Conv", "FusedConv", "DeformConv")},
-    **{
-        (op, 2): _per_channel(Role.BIAS) for op in ("Conv", "ConvTranspose", "FusedConv", "Gemm", "FusedGemm")
-    },
+    **{(op, 1): _conv_kernel for op in ("Conv", "DeformConv")},
+    **{(op, 2): _per_channel(Role.BIAS) for op in ("Conv", "ConvTranspose", "Gemm")},
     ("DeformConv", 3): _per_channel(Role.BIAS),
     ("ConvTranspose", 1): _transposed_kernel,
-    **{(op, 0): _gemm_left for op in ("Gemm", "FusedGemm")},
-    **{(op, 1): _gemm_right for op in ("Gemm", "FusedGemm")},
+    ("Gemm", 0): _gemm_left,
+    ("Gemm", 1): _gemm_right,
     ("MatMul", 0): _matmul_left,
     ("MatMul", 1): _matmul_right,
     ("Einsum", None): _einsum_factor,
@@ -218,3 +220,25 @@ _RULES: dict[tuple[str, int | None], _Rule] = {
     ("Add", None): _per_channel(Role.BIAS),
     **{(op, None): _per_channel(Role.NORM) for op in ("Mul", "Div", "Sub")},
 }
+_BIAS = _per_channel(Role.BIAS)
+_CONTRIBUTED: dict[tuple[str, int], _Rule] = {
+    **{(op, 1): _conv_kernel for op in ("FusedConv", "NhwcConv", "NhwcFusedConv")},
+    **{(op, 2): _BIAS for op in ("FusedConv", "NhwcConv", "NhwcFusedConv", "FusedGemm", "GemmFastGelu")},
+    ("FusedGemm", 0): _gemm_left,
+    ("FusedGemm", 1): _gemm_right,
+    **{(op, 0): _matmul_left for op in ("FusedMatMul", "FusedMatMulActivation", "TransposeMatMul")},
+    **{(op, 1): _matmul_right for op in ("FusedMatMul", "FusedMatMulActivation", "TransposeMatMul")},
+    **{(op, 1): _matmul_right for op in ("Attention", "GemmFastGelu", "LongformerAttention")},
+    **{(op, 2): _BIAS for op in ("Attention", "LongformerAttention")},
+    **{("EmbedLayerNormalization", index): _table for index in (2, 3, 4)},
+    **{("EmbedLayerNormalization", index): _NORM for index in (5, 6)},
+    **{("SkipLayerNormalization", index): _NORM for index in (2, 3)},
+    ("SkipLayerNormalization", 4): _BIAS,
+    **{("GroupNorm", index): _NORM for index in (1, 2)},
+    **{(op, 1): _NORM for op in ("SimplifiedLayerNormalization", "LayerNormalization")},
+    ("LayerNormalization", 2): _NORM,
+    ("SkipSimplifiedLayerNormalization", 2): _NORM,
+    **{(op, 1): _BIAS for op in ("BiasGelu", "FastGelu", "BiasSplitGelu", "BiasAdd", "BiasDropout")},
+    **{("MoE", index): _table for index in (2, 4, 6)},
+}
+"""Operators that ONNX Runtime writes into the models that it optimises (domain com.microsoft), by input."""

@@ -1,0 +1,50 @@
+"""What to say of a file in which many weights stay as they are, because nothing tells what they are for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from enxuto.compression.selection import matching_names
+from enxuto.enx.file import CompressedModel
+from enxuto.enx.learned import is_float_weight, parameters
+from enxuto.enx.table import ExactRow
+from enxuto.onnx_model import Model, Role
+
+__all__ = ["describe_left_exact"]
+
+_SHARE = 0.1  # of the parameters, from which on it is said
+_FEWEST = 32  # elements
+_NAMED = 3
+
+
+def describe_left_exact(
+    model: Model, compressed: CompressedModel, keep_exact: Iterable[str] = ()
+) -> str | None:
+    """Return a sentence on float weights that no known operator reads, where they are many; else None.
+
+    Args:
+        model: what was compressed.
+        compressed: the file.
+        keep_exact: names, and patterns of them, that were to stay exact.
+    """
+    asked = matching_names(model, keep_exact)
+    exact = {
+        entry.name
+        for payload in compressed.payloads
+        if isinstance(payload.row, ExactRow)
+        for entry in payload.row.tensors
+    }
+    left = sorted(
+        (info for info in model.infos()
+         if info.name in exact - asked and info.role is Role.OTHER and is_float_weight(info)
+         and info.elements >= _FEWEST),
+        key=lambda info: -info.elements,
+    )  # fmt: skip
+    share = sum(info.elements for info in left) / max(1, parameters(model))
+    if share < _SHARE:
+        return None
+    names = ", ".join(repr(info.name) for info in left[:_NAMED]) + (" …" if len(left) > _NAMED else "")
+    return (
+        f"{min(share, 1.0):.0%} of the weights stay exact, as no operator that is known multiplies by them: {names}; "
+        "roles=kernel,depthwise,matrix,other quantizes them too"
+    )
