@@ -215,7 +215,7 @@ def test_everything_public_is_shown_in_a_line_or_two(cache: Path, tmp_path: Path
     result = enxuto.evaluate(enxuto.Runner(MODEL).scores, data, preprocess=GREY)
     shown = {
         "small": (small, f"{small.file_bytes:,} B"),
-        "report": (small.report, "held-out images"),
+        "report": (small.report, "held-out samples"),
         "trial": (small.trials[0], "KL"),
         "compressed": (small.compressed, "tensors"),
         "model": (small.model, "weights"),

@@ -128,15 +128,13 @@ def run(
 
     _refuse_contradictions(size, quantizer, tensors, calibration)
     retraining.check_fits(calibration)
-    scheme = quantizer.scheme()
-    streamed = writes_to_stdout(output, json=json)
+    scheme, streamed = quantizer.scheme(), writes_to_stdout(output, json=json)
     model = Model.read(source, keep_docs=tensors.keep_docs)
     metadata: dict[str, Any] = onnx_metadata(model)
     stored = preprocess_of(metadata)
     if (chosen := preprocess.build(stored, model)) is not None:
         metadata["preprocess"] = chosen.to_dict()
-    roles = (*DEFAULT_ROLES, *tensors.quantize_roles)
-    rounding = quantizer.choose_rounding()
+    roles, rounding = (*DEFAULT_ROLES, *tensors.quantize_roles), quantizer.choose_rounding()
     check_roles(roles)
     matching_names(model, tensors.keep_exact)
     target = output or default_file(source.with_suffix(".enx"), force=force)

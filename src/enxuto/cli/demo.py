@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from enxuto.evaluation import Evaluation
     from enxuto.onnx_model import Model
 
-HELP = """Shrink a small real network tenfold, with a few images 28-fold, decode it and compare.
+HELP = """Shrink a small real network elevenfold, with a few images 28-fold, decode it and compare.
 
 Needs no data, no PyTorch and no network connection. The package carries a LeNet for handwritten digits and 360 images
 that it was not trained on. 64 of them calibrate, without their labels, and the others judge.

@@ -11,6 +11,7 @@ from enxuto.cli.shared.common_options import Force, Json
 from enxuto.cli.shared.outputs import default_file
 from enxuto.cli.shared.study_options import Svg
 from enxuto.cli.shared.terminal import note, print_json, warn
+from enxuto.cli.shared.values import counted
 
 HELP = """Make one HTML page of results: charts, tables, published numbers beside measured ones, how to repeat each.
 
@@ -82,6 +83,8 @@ def run(
         )
         return
     count = sum(len(exhibit.charts) for exhibit in page.exhibits)
-    note(f"{target}: {len(page.exhibits)} results, {count} charts, {target.stat().st_size:,} B")
+    note(
+        f"{target}: {counted(len(page.exhibits), 'result')}, {counted(count, 'chart')}, {target.stat().st_size:,} B"
+    )
     if len(written) > 1:
         note(f"{len(written) - 1} files of tables and pictures beside it")

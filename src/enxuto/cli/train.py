@@ -35,7 +35,7 @@ from enxuto.cli.shared.training_results import (
     write_best_module,
     write_export_inputs,
 )
-from enxuto.cli.shared.values import parse_image_size
+from enxuto.cli.shared.values import counted, parse_image_size
 from enxuto.errors import ModelError, UsageError, error_reason, import_optional
 from enxuto.machine.signals import exit_code
 
@@ -189,8 +189,8 @@ def _configuration(options: TrainOptions, seed: int | None, *, trained: bool) ->
         config = TrainConfig.from_recipe(options.recipe or default, settings)
         if options.recipe is None and default != "quick" and is_reporting():
             note(
-                f"trained weights are trained on by the recipe fine-tune: one cycle up to "
-                f"lr={config.lr:g}, {config.epochs} epochs; --recipe names another"
+                f"the weights are trained already, so that the recipe is fine-tune: one cycle up to "
+                f"lr={config.lr:g}, {counted(config.epochs, 'epoch')}; --recipe names another"
             )
         return config
     if options.recipe is not None:

@@ -13,7 +13,7 @@ from enxuto.cli.shared.data_options import DATA, ImageOptions
 from enxuto.cli.shared.judging import named_arrays
 from enxuto.cli.shared.provenance import provenance
 from enxuto.cli.shared.terminal import print_json, progress_bar, say, show_table
-from enxuto.cli.shared.values import parse_input_shape
+from enxuto.cli.shared.values import counted, parse_input_shape
 from enxuto.errors import FormatError, UsageError
 
 if TYPE_CHECKING:
@@ -153,10 +153,12 @@ def _show(result: Verification, source: Path, trial: TrialRun | None) -> None:
         known = sum(check.same is True for check in quantized)
         more = ""
         if result.compared:
-            more = f"; {exact} exact tensors equal bit for bit, {len(quantized) - moved} within their steps"
+            more = f"; {counted(exact, 'exact tensor')} equal bit for bit, {len(quantized) - moved} within their steps"
             more += f", {moved} moved by calibrated rounding, which has no bound" if moved else ""
             more += "; made from these weights, by their hash" if known else ""
-        say(f"{source} is sound: {result.payloads} payloads, {result.tensors} tensors{more}")
+        say(
+            f"{source} is sound: {counted(result.payloads, 'payload')}, {counted(result.tensors, 'tensor')}{more}"
+        )
 
 
 def _show_trial(trial: TrialRun) -> None:

@@ -25,7 +25,7 @@ def say_candidate(tried: Tried) -> None:
 
 def _lost(answers: Judgement) -> str:
     top = "" if answers.drop is None else f"{answers.drop:+.2f} points lost, "
-    return f"{top}{answers.agreement:.2f} % same"
+    return f"{top}{answers.agreement:.2f} % same, KL {answers.kl:.3g}"
 
 
 def show_slim(result: SlimResult, folder: Path) -> None:
@@ -41,6 +41,7 @@ def show_slim(result: SlimResult, folder: Path) -> None:
         "top-1 %",
         "points lost",
         "same answers %",
+        "KL, nats",
     )
     show_table(
         result.facts["model"],
@@ -63,8 +64,10 @@ def show_slim(result: SlimResult, folder: Path) -> None:
 def _give_way(result: SlimResult) -> tuple[str, ...]:
     """Columns that a narrow terminal leaves out, one after another; what was bounded stays."""
     if "max_drop" in result.facts["bounds"]:
-        return ("ms, batch 1", "same answers %", "top-1 %")
-    return ("ms, batch 1", "top-1 %", "points lost")
+        return ("KL, nats", "ms, batch 1", "same answers %", "top-1 %")
+    if "max_kl" in result.facts["bounds"]:
+        return ("ms, batch 1", "top-1 %", "points lost", "same answers %")
+    return ("KL, nats", "ms, batch 1", "top-1 %", "points lost")
 
 
 def _row(row: Measured, original: Measured, result: SlimResult) -> tuple[str, ...]:
@@ -75,7 +78,7 @@ def _row(row: Measured, original: Measured, result: SlimResult) -> tuple[str, ..
     if answers is None:
         held = result.rows[-1].answers
         top = "–" if held is None or held.original_top1 is None else f"{held.original_top1:.2f}"
-        return (*head, top, "–", "–")
+        return (*head, top, "–", "–", "–")
     lost = "–"
     if answers.drop is not None and answers.drop_interval is not None:
         lost = f"{answers.drop:+.2f} ({answers.drop_interval[0]:+.2f} – {answers.drop_interval[1]:+.2f})"
@@ -83,4 +86,4 @@ def _row(row: Measured, original: Measured, result: SlimResult) -> tuple[str, ..
     if answers.agreement is not None and answers.agreement_interval is not None:
         low, high = answers.agreement_interval
         same = f"{answers.agreement:.2f} ({low:.2f} – {high:.2f})"
-    return (*head, "–" if answers.top1 is None else f"{answers.top1:.2f}", lost, same)
+    return (*head, "–" if answers.top1 is None else f"{answers.top1:.2f}", lost, same, f"{answers.kl:.3g}")

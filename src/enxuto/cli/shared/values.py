@@ -1,10 +1,10 @@
-"""Values that users write as one word: sizes of an input, shares."""
+"""Values that users write as one word: sizes of an input, shares; and numbers of things, written out."""
 
 from __future__ import annotations
 
 from enxuto.errors import UsageError
 
-__all__ = ["parse_image_size", "parse_input_shape", "parse_input_shapes", "parse_share", "percent"]
+__all__ = ["counted", "parse_image_size", "parse_input_shape", "parse_input_shapes", "parse_share", "percent"]
 
 
 def parse_input_shape(text: str | None) -> tuple[int, ...] | None:
@@ -55,3 +55,8 @@ def parse_share(text: str, option: str = "--amount") -> float:
 def percent(share: float, digits: int = 1) -> str:
     """Return 0.2 as `20.0`."""
     return f"{100 * share:.{digits}f}"
+
+
+def counted(number: int, thing: str) -> str:
+    """Return `1 tensor`, `2 tensors`, `1,200 charts`."""
+    return f"{number:,} {thing}{'' if number == 1 else 's'}"

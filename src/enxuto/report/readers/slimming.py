@@ -91,7 +91,7 @@ def read(document: Document) -> list[Exhibit]:
 
 def _rows(found: _Slim, title: str) -> Table:
     columns = ("network", "bytes", "MACs", "ms, batch 1", "of the latency %", "95 % interval", "top-1 %", "points lost",
-               "95 % interval of points", "same answers %", "95 % interval of same")  # fmt: skip
+               "95 % interval of points", "same answers %", "95 % interval of same", "KL, nats")  # fmt: skip
     last = found.slim[-1].answers
     rows = []
     for row in found.slim:
@@ -100,7 +100,7 @@ def _rows(found: _Slim, title: str) -> Table:
             row.name, f"{row.bytes:,}", f"{row.macs:,}", f"{row.milliseconds:.3g}", f"{100 * row.latency.value:.1f}",
             f"{100 * row.latency.low:.1f} – {100 * row.latency.high:.1f}", _number(answers.top1),
             _number(answers.drop), _ends(answers.drop_interval), _number(answers.agreement),
-            _ends(answers.agreement_interval),
+            _ends(answers.agreement_interval), _number(answers.kl, 4),
         ))  # fmt: skip
     note = (
         "Answers on held-out images, which chose nothing; latency by ONNX Runtime, one thread, taking turns"
@@ -110,24 +110,27 @@ def _rows(found: _Slim, title: str) -> Table:
 
 
 def _tried(found: _Slim, title: str) -> Table:
-    columns = ("MACs asked %", "MACs %", "pruned alone, points lost", "pruned alone, same %", "file, bytes",
-               "file, points lost", "file, same %", "outcome")  # fmt: skip
+    columns = ("MACs asked %", "MACs %", "pruned alone, points lost", "pruned alone, same %",
+               "pruned alone, KL", "file, bytes", "file, points lost", "file, same %", "file, KL",
+               "outcome")  # fmt: skip
     rows = tuple(
         (
             f"{100 * one.asked:.1f}", f"{100 * one.achieved:.1f}",
             _number(None if one.pruned is None else one.pruned.drop),
             _number(None if one.pruned is None else one.pruned.agreement),
+            _number(None if one.pruned is None else one.pruned.kl, 4),
             "–" if one.file_bytes is None else f"{one.file_bytes:,}",
             _number(None if one.judged is None else one.judged.drop),
-            _number(None if one.judged is None else one.judged.agreement), one.violation or "fits",
+            _number(None if one.judged is None else one.judged.agreement),
+            _number(None if one.judged is None else one.judged.kl, 4), one.violation or "fits",
         )
         for one in found.tried
     )  # fmt: skip
     return Table(title, columns, rows, "On the images that chose")
 
 
-def _number(value: float | None) -> str:
-    return "–" if value is None else f"{value:.2f}"
+def _number(value: float | None, digits: int = 2) -> str:
+    return "–" if value is None else f"{value:.{digits}f}"
 
 
 def _ends(values: tuple[float, float] | None) -> str:
