@@ -12,6 +12,7 @@ from onnx import TensorProto, helper, numpy_helper
 from enxuto.calibration.output_kinds import class_axis, looks_like_values
 from enxuto.calibration.outputs import find_losses
 from enxuto.data.samples import Samples
+from enxuto.errors import UsageError
 from enxuto.onnx_model import Model
 
 random = np.random.default_rng(0)
@@ -212,3 +213,38 @@ def test_places_of_four_numbers_behind_a_sigmoid_are_boxes(name: str, shape: lis
     assert len(found.remarks) == (kind == "values")
     if kind == "values":
         assert f"outputs={name}=binary says otherwise" in found.remarks[0]
+
+
+@pytest.mark.parametrize(
+    ("name", "shape", "kind", "axis"),
+    [
+        ("logits", (16, 7, 9), "classes", 2),
+        ("cls_logits", (16, 7, 9), "classes", 2),
+        ("logits", (16, 3, 4, 5), "classes", 3),
+        ("logits", (16, 7, 1), "values", None),
+        ("box_logits", (16, 7, 4), "values", None),
+        ("predictions", (16, 7, 9), "values", None),
+        ("y", (16, 7, 9), "values", None),
+    ],
+)
+def test_logits_of_every_token_are_classes(
+    name: str, shape: tuple[int, ...], kind: str, axis: int | None
+) -> None:
+    random = np.random.default_rng(4)
+    weight = random.standard_normal((6, shape[-1])).astype(np.float32)
+    graph = helper.make_graph(
+        [helper.make_node("MatMul", ["x", "w"], [name])],
+        "g",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", *shape[1:-1], 6])],
+        [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["n", *shape[1:]])],
+        [numpy_helper.from_array(weight, "w")],
+    )
+    model = Model.from_proto(
+        helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    )
+    x = random.standard_normal((*shape[:-1], 6)).astype(np.float32)
+    (loss,) = find_losses(model, Samples({"x": x}), threads=1).losses
+    assert (loss.kind, loss.axis) == (kind, axis)
+    if shape[-1] == 1:
+        with pytest.raises(UsageError, match="single number"):
+            find_losses(model, Samples({"x": x}), {name: ("classes", 1.0)}, threads=1)

@@ -95,6 +95,8 @@ def kind_of_output(
         return "binary", ""
     if ending.kind != "open":
         return "values", ""
+    if "logit" in name.lower() and says_values(name) is False and _has_classes(model, name, pieces):
+        return "classes", ""
     is_row = all(
         piece.ndim == 2 and piece.shape[0] == group.count and piece.shape[1] > 1
         for piece, group in zip(pieces, groups, strict=True)
@@ -111,6 +113,14 @@ def kind_of_output(
     if rows and rows != kind and says_values(name) is None:
         return rows, taken_remark(name, rows)
     return kind, values_remark(name) if kind == "values" else ""
+
+
+def _has_classes(model: Model, name: str, pieces: Sequence[np.ndarray]) -> bool:
+    """Say whether an output of several places has several numbers for each, as many in all samples."""
+    if any(piece.ndim < 3 for piece in pieces):
+        return False
+    counts = {piece.shape[class_axis(model, name, piece.ndim)] for piece in pieces}
+    return len(counts) == 1 and counts.pop() > 1
 
 
 def holds_chances(model: Model, name: str, pieces: Sequence[np.ndarray]) -> bool:

@@ -280,6 +280,8 @@ def parse_outputs(asked: Sequence[str]) -> dict[str, tuple[str, float]] | None:
         kind, colon, weight = rest.partition(":")
         if not name or not equals or not kind:
             raise UsageError(f"--outputs takes NAME=values, NAME=classes:2 and the like, not {text!r}")
+        if name in found:
+            raise UsageError(f"--outputs says twice what {name!r} is judged as; leave one out", code="E022")
         try:
             found[name] = (kind, float(weight) if colon else 1.0)
         except ValueError as error:
