@@ -221,7 +221,7 @@ def test_places_of_four_numbers_behind_a_sigmoid_are_boxes(name: str, shape: lis
         ("logits", (16, 7, 9), "classes", 2),
         ("cls_logits", (16, 7, 9), "classes", 2),
         ("logits", (16, 3, 4, 5), "classes", 3),
-        ("logits", (16, 7, 1), "values", None),
+        ("logits", (16, 7, 5, 1), "values", None),
         ("box_logits", (16, 7, 4), "values", None),
         ("predictions", (16, 7, 9), "values", None),
         ("y", (16, 7, 9), "values", None),
@@ -246,5 +246,7 @@ def test_logits_of_every_token_are_classes(
     (loss,) = find_losses(model, Samples({"x": x}), threads=1).losses
     assert (loss.kind, loss.axis) == (kind, axis)
     if shape[-1] == 1:
+        (asked,) = find_losses(model, Samples({"x": x[:, :, :1]}), {name: ("classes", 1.0)}, threads=1).losses
+        assert (asked.kind, asked.axis) == ("classes", 1)  # (n, 7, 1, 1) is a list of seven
         with pytest.raises(UsageError, match="single number"):
             find_losses(model, Samples({"x": x}), {name: ("classes", 1.0)}, threads=1)
