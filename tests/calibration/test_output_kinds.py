@@ -235,8 +235,8 @@ def test_logits_of_every_token_are_classes(
     graph = helper.make_graph(
         [helper.make_node("MatMul", ["x", "w"], [name])],
         "g",
-        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", *shape[1:-1], 6])],
-        [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["n", *shape[1:]])],
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [*"nabcd"[: len(shape) - 1], 6])],
+        [helper.make_tensor_value_info(name, TensorProto.FLOAT, [*"nabcd"[: len(shape) - 1], shape[-1]])],
         [numpy_helper.from_array(weight, "w")],
     )
     model = Model.from_proto(
