@@ -7,6 +7,7 @@ import pytest
 from onnx import ModelProto, TensorProto, helper
 
 from enxuto.calibration.synthetic_inputs import synthetic_inputs
+from enxuto.compression.arguments import named_samples
 from enxuto.data import Preprocess
 from enxuto.errors import UsageError
 from enxuto.onnx_model import Model
@@ -131,3 +132,59 @@ def test_a_model_that_runs_on_nothing_is_refused_with_the_reason() -> None:
     made = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
     with pytest.raises(UsageError, match="runs on no synthetic inputs"):
         synthetic_inputs(Model.from_bytes(made.SerializeToString()))
+
+
+def stateful(kind: str) -> Model:
+    """A recurrent model whose state is told by its use, or one whose state grows with every step."""
+    node, value = helper.make_node, helper.make_tensor_value_info
+    random = np.random.default_rng(6)
+    if kind == "initial state of a GRU":
+        held = {"w": (1, 24, 5), "r": (1, 24, 8)}
+        nodes = [node("Unsqueeze", ["x", "axis"], ["step"]),
+                 node("GRU", ["step", "w", "r", "", "", "begin"], ["all", "end"], hidden_size=8)]  # fmt: skip
+        inputs = [value("x", FLOAT, ["n", 5]), value("begin", FLOAT, [1, "n", 8])]
+        outputs = [value("end", FLOAT, [1, "n", 8])]
+    else:
+        held = {"table": (40, 8), "out": (8, 40)}
+        nodes = [
+            node("Gather", ["table", "input_ids"], ["e"]),
+            node("Concat", ["past_key_values.0.key", "e"], ["present.0.key"], axis=1),
+            node("ReduceMean", ["present.0.key"], ["m"], axes=[1], keepdims=1),
+            node("MatMul", ["m", "out"], ["logits"]),
+        ]
+        inputs = [
+            value("input_ids", INT64, ["n", "t"]),
+            value("past_key_values.0.key", FLOAT, ["n", "past", 8]),
+        ]
+        outputs = [value("logits", FLOAT, ["n", 1, 40]), value("present.0.key", FLOAT, ["n", "all", 8])]
+    tensors = [
+        helper.make_tensor(name, FLOAT, shape, random.standard_normal(shape).ravel())
+        for name, shape in held.items()
+    ]
+    tensors.append(helper.make_tensor("axis", INT64, [1], [0]))
+    graph = helper.make_graph(nodes, "g", inputs, outputs, tensors)
+    proto: ModelProto = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
+    return Model.from_bytes(proto.SerializeToString())
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "shape"),
+    [
+        ("initial state of a GRU", "begin", (1, 1, 8)),
+        ("past keys", "past_key_values.0.key", (1, 0, 8)),
+    ],
+)
+def test_states_are_those_that_data_may_leave_out(kind: str, name: str, shape: tuple[int, ...]) -> None:
+    """They begin as zeros of the size that the state has then, and a file can be made by such inputs and by data."""
+    model = stateful(kind)
+    found = synthetic_inputs(model)
+    assert found.samples.sample(0)[name].shape == shape
+    assert f"{name!r}: states" in found.description
+    other = next(item.name for item in model.proto.graph.input if item.name != name)
+    rows = np.concatenate([found.samples.sample(index)[other] for index in range(8)])
+    axis = 1 if shape[1] else 0  # of the batch, in the state
+    begun = np.zeros((8, *shape), np.float32) if axis else np.zeros((8, *shape[1:]), np.float32)
+    for data in ({other: rows}, {other: rows, name: begun}):
+        fitted = named_samples(data, model)
+        assert fitted is not None
+        assert fitted.sample(1)[name].shape == shape

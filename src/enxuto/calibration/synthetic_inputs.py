@@ -27,7 +27,7 @@ from enxuto.calibration.synthetic import smooth_noise, synthetic_images
 from enxuto.data import Preprocess
 from enxuto.data.samples import Group, Samples
 from enxuto.errors import DataError, UsageError
-from enxuto.onnx_model import Model, id_limits
+from enxuto.onnx_model import Model, State, find_states, id_limits
 from enxuto.onnx_model.inputs import InputInfo
 from enxuto.runtime import Runner
 
@@ -80,11 +80,11 @@ def synthetic_inputs(
     if listed_outputs(measured):
         raise UsageError("its outputs are no tensors", code="E032")
     runner = Runner(measured, threads=threads)
-    failure = "its outputs are not finite numbers"
-    for sides, length in _free_sizes(runner.inputs):
-        maker = _Maker(sides, length, id_limits(model), preprocess, seed, _MANY if many else _COUNTS)
+    states, failure = find_states(model), "its outputs are not finite numbers"
+    for sides, length in _free_sizes([item for item in runner.inputs if item.name not in states]):
+        maker = _Maker(sides, length, id_limits(model), preprocess, seed, _MANY if many else _COUNTS, states)
         try:
-            made = _with_states(runner, maker.make(runner.inputs, _NARROW))
+            made = _with_states(runner, maker.make(runner.inputs, _NARROW), states)
             spread = _spread(runner, made.samples)
             if spread < _HARDLY and maker.guesses_width(runner.inputs):
                 wide = maker.make(runner.inputs, _WIDE)
@@ -117,6 +117,7 @@ class _Maker:
     preprocess: Preprocess | None
     seed: int
     counts: Sequence[tuple[int, int]]
+    states: Mapping[str, State]
     generator: np.random.Generator = field(init=False)
     told: list[str] = field(default_factory=list)
 
@@ -145,14 +146,21 @@ class _Maker:
 
     def _sample(self, item: InputInfo, width: float) -> Array:
         """Return one sample of an input, with the axis of samples if the input has one."""
+        if item.name in self.states:
+            zeros = self.states[item.name].zeros()
+            self._tell(item, "states", zeros.shape)
+            return zeros
         axis = _channel_axis(item)
         if axis is not None:
             return self._picture(item, axis, width)
         shape = self._shape(item)
         what, values = self._floats(item, shape) if _is_float(item) else self._whole_numbers(item, shape)
+        self._tell(item, what, shape)
+        return values
+
+    def _tell(self, item: InputInfo, what: str, shape: Sequence[int]) -> None:
         sizes = f" ({', '.join(map(str, shape[1:]))})" if len(shape) > 1 else ""
         self.told.append(f"{item.name!r}: {what}{sizes}")
-        return values
 
     def _shape(self, item: InputInfo) -> tuple[int, ...]:
         """Return the shape of one sample: 1 along the first axis, and where a state has a free size."""
@@ -167,6 +175,8 @@ class _Maker:
     def _size(self, item: InputInfo) -> int:
         """Return how many values a sample of an input has."""
         axis = _channel_axis(item)
+        if item.name in self.states:
+            return math.prod(self.states[item.name].shape)
         if axis is None:
             return math.prod(self._shape(item))
         return math.prod(self._picture_sides(item)) * (item.shape[axis] or 3)
@@ -279,21 +289,26 @@ def _spread(runner: Runner, samples: Samples) -> float:
     return largest
 
 
-def _with_states(runner: Runner, made: SyntheticInputs) -> SyntheticInputs:
+def _with_states(runner: Runner, made: SyntheticInputs, states: Mapping[str, State]) -> SyntheticInputs:
     """Return samples whose states are those that the model gives after the samples before, from zeros on."""
-    states = [item for item in runner.inputs if _named(item, *_STATES) and _is_float(item)]
     if not states or made.samples.stacked:
         return made
     columns = {name: list(column) for name, column in made.samples.columns.items()}
-    feeds = {item.name: np.zeros_like(columns[item.name][0]) for item in states}
+    feeds = {name: np.zeros_like(columns[name][0]) for name in states}
     for index in range(len(made.samples)):
         for name, state in feeds.items():
             columns[name][index] = state
-        left = runner.run({name: column[index] for name, column in columns.items()})
+        left = dict(
+            zip(
+                runner.output_names,
+                runner.run({name: column[index] for name, column in columns.items()}),
+                strict=True,
+            )
+        )
         for name, state in feeds.items():
-            place = next((i for i, one in enumerate(left) if one.shape == state.shape), None)
-            if place is not None:
-                feeds[name] = left.pop(place).astype(state.dtype)
+            given = [one for one in states[name].outputs if one in left and left[one].shape == state.shape]
+            if given:
+                feeds[name] = left.pop(given[0]).astype(state.dtype)
     return replace(made, samples=replace(made.samples, columns=columns, _digests={}))
 
 

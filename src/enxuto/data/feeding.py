@@ -138,7 +138,9 @@ def fit_samples(
             column = [np.asarray(columns[name])] * count if name in fixed else columns[name]
             steps = bool(feedback) and name not in fixed and name not in feedback
             try:
-                made[name] = _fit_column(column, item, path, alone or name in fixed, steps, limits or {})
+                made[name] = _fit_column(
+                    column, item, path, alone or name in fixed, steps, limits or {}, empty=name in states
+                )
             except DataError as error:
                 raise error if feedback else _with_way_out(error, column, item, states) from error
     _check_steps(
@@ -206,18 +208,23 @@ def _fit_column(
     alone: bool,
     steps: bool,
     limits: Mapping[str, int],
+    *,
+    empty: bool = False,
 ) -> Array | list[Array]:
-    """Return a column as the input takes it, with an axis of steps first in every sample where there are steps."""
+    """Return a column as the input takes it, with an axis of steps first in every sample where there are steps.
+
+    empty: whether arrays may have no elements, as a state that grows has none before the first step.
+    """
     batch = isinstance(column, np.ndarray) and not steps and bool(item.shape)
     if batch and _shape_fits(np.shape(column), (None, *item.shape[1:])):
         found = _convert(np.asarray(column), item, path)
-        _check_values(found, item, path, limits)
+        _check_values(found, item, path, limits, empty=empty)
         return found
     rows = []
     for number, row in enumerate(column):
         place = f"{path}: sample {number}"
         array = _convert(np.asarray(row), item, place)
-        _check_values(array, item, place, limits)
+        _check_values(array, item, place, limits, empty=empty)
         rows.append(_with_axes(array, item, place, alone, steps))
     return rows
 
@@ -273,7 +280,11 @@ def _kind(dtype: np.dtype[Any]) -> str:
     return "f" if dtype == ml_dtypes.bfloat16 else dtype.kind
 
 
-def _check_values(array: Array, item: InputLike, place: str, limits: Mapping[str, int]) -> None:
+def _check_values(
+    array: Array, item: InputLike, place: str, limits: Mapping[str, int], *, empty: bool = False
+) -> None:
+    if not array.size and empty:
+        return
     if not array.size:
         raise DataError(
             f"{place}: the array {shape_text(array.shape)} for {item.name!r} is empty", code="E043"
