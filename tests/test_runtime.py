@@ -162,3 +162,19 @@ def test_latency_refuses_before_it_runs() -> None:
         latency([runner(), runner(batch=4)], batch_sizes=[1], repeats=1)
     with pytest.raises(DataError, match="at least one measured run"):
         latency([runner()], repeats=0)
+
+
+def test_all_inputs_that_leave_sizes_open_are_named_at_once() -> None:
+    values = [helper.make_tensor_value_info(name, 1, ["n", "t", 3]) for name in ("a", "b")]
+    graph = helper.make_graph(
+        [helper.make_node("Add", ["a", "b"], ["y"])],
+        "g",
+        values,
+        [helper.make_tensor_value_info("y", 1, None)],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    runner = Runner(model.SerializeToString(), threads=1)
+    with pytest.raises(DataError, match=r"'a' \(any, any, 3\), 'b' .*shape= for each, such as 'a=C,3;b=C,3'"):
+        runner.random_feeds(1)
+    feeds = runner.random_feeds(1, shape={"a": (1, 4, 3), "b": (1, 4, 3)})
+    assert feeds["b"].shape == (1, 4, 3)

@@ -21,7 +21,15 @@ from onnx import ModelProto
 from enxuto.errors import DataError, InFloat32Warning, ModelError, UsageError, did_you_mean
 from enxuto.machine.processors import check_threads, processors
 from enxuto.onnx_model import Model, bfloat16_as_float32, has_cells_of_halves
-from enxuto.onnx_model.inputs import InputInfo, as_input, check_shape, check_sizes, shape_text, sizes_at
+from enxuto.onnx_model.inputs import (
+    InputInfo,
+    as_input,
+    check_shape,
+    check_sizes,
+    check_sizes_known,
+    shape_text,
+    sizes_at,
+)
 
 __all__ = ["InputInfo", "Runner", "activations", "advise_on_failure", "session"]
 
@@ -129,6 +137,7 @@ class Runner:
         """
         if batch < 1:
             raise DataError(f"a batch has at least 1 input, not {batch}")
+        check_sizes_known([info for info in self.inputs if info.name not in (shape or {})])
         generator = np.random.default_rng(seed)
         feeds = {}
         for info in self.inputs:

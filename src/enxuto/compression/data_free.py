@@ -261,7 +261,7 @@ class _DataFreeCompression:
             power = search.next_power(power, measured)
         if best is None:
             raise too_fine or BudgetError(
-                f"{bits:g} bits per weight cannot be reached: what is not quantized takes more; "
+                f"{bits:g} bits per weight cannot be reached ({int(budget / 8):,} bytes): what is not quantized takes more; "
                 "more roles= (bias, norm, other) or fewer keep_exact= would help"
             )
         return best

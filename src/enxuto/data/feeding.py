@@ -249,7 +249,7 @@ def _with_axes(array: Array, item: InputLike, place: str, alone: bool, steps: bo
     what = "a step of a sequence" if steps else "a sample"
     raise DataError(
         f"{place}: {describe_input(item)} cannot be {shape_text(inner)} ({what} of it); "
-        f"make a file that fits with: {feeds_text([item])}",
+        f"make an array that fits with: {feeds_text([item], steps=16 if steps else None)}",
         code="E044",
     )
 
@@ -260,7 +260,9 @@ def _convert(array: Array, item: InputLike, place: str) -> Array:
     fits = kind == wanted or (wanted == "f" and kind in "iu") or (wanted in "iu" and kind in "iu")
     fits = fits or (wanted == "b" and kind in "iu" and bool(np.isin(array, (0, 1)).all()))
     fits = fits or (wanted in "iu" and kind == "b")
-    if not fits:
+    if not fits and array.size:
+        if kind == "f" and not np.isfinite(array.astype(np.float64)).all():
+            raise DataError(f"{place}: the array for {item.name!r} holds NaN or infinity", code="E045")
         raise DataError(
             f"{place}: {describe_input(item)} takes {_KINDS.get(wanted, item.dtype.name)}, not {array.dtype.name}",
             code="E044",

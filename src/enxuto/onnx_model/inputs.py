@@ -10,7 +10,15 @@ import numpy as np
 from enxuto.errors import DataError
 from enxuto.onnx_model.open_sizes import sizes_to_give
 
-__all__ = ["InputInfo", "as_input", "check_shape", "check_sizes", "shape_text", "sizes_at"]
+__all__ = [
+    "InputInfo",
+    "as_input",
+    "check_shape",
+    "check_sizes",
+    "check_sizes_known",
+    "shape_text",
+    "sizes_at",
+]
 
 
 @dataclass(frozen=True)
@@ -57,6 +65,15 @@ def check_sizes(info: InputInfo, sizes: Sequence[int]) -> None:
             f"input {info.name!r} has the shape {shape_text(expected)}, which cannot be {shape_text(sizes)}",
             code="E044",
         )
+
+
+def check_sizes_known(inputs: Sequence[InputInfo]) -> None:
+    """Raise `DataError` where several inputs leave sizes open behind the batch; one message names them all."""
+    open_inputs = [info for info in inputs if None in info.shape[1:]]
+    if len(open_inputs) > 1:
+        told = ", ".join(f"{info.name!r} {shape_text(info.shape)}" for info in open_inputs)
+        given = ";".join(f"{info.name}={sizes_to_give(info.shape[1:])}" for info in open_inputs)
+        raise DataError(f"inputs leave sizes open: {told}; give shape= for each, such as '{given}'", code="E023")
 
 
 def sizes_at(info: InputInfo, batch: int) -> list[int]:
