@@ -99,6 +99,11 @@ KEPT: dict[str, Kind] = {
         last=[node("Conv", ["x", "k", "b"], ["h"], pads=[1] * 4), node("ReduceSum", ["w"], ["s"], keepdims=0),
               node("Add", ["h", "s"], ["y"])],
     ),
+    "a vector of biases": Kind(
+        [node("Conv", ["x", "k", "b"], ["h"], pads=[1] * 4), node("Reshape", ["v", "row"], ["r"])],
+        {"k": floats(40, 6, 3, 3), "b": floats(40), "v": floats(40), "row": np.array([1, 40, 1, 1])},
+        last=[node("Add", ["h", "r"], ["y"])],
+    ),
     "activations": Kind(
         [node("Conv", ["x", "w", "b"], ["h"], pads=[1] * 4), node("Slice", ["h", "0", "8", "1"], ["i"])],
         {"w": floats(8, 6, 3, 3)},

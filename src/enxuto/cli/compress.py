@@ -114,7 +114,11 @@ def run(
     retraining: RetrainingOptions,
     threads: Threads = 0,
     xz: Annotated[
-        bool, typer.Option("--xz/--no-xz", help="Measure what xz makes of the original, for the ledger.")
+        bool,
+        typer.Option(
+            "--xz/--no-xz",
+            help="Measure what xz makes of the original, for the ledger; the file keeps it (10 bytes).",
+        ),
     ] = True,
     json: Json = False,
 ) -> None:

@@ -261,8 +261,8 @@ class _DataFreeCompression:
             power = search.next_power(power, measured)
         if best is None:
             raise too_fine or BudgetError(
-                f"{bits:g} bits per weight cannot be reached ({int(budget / 8):,} bytes): what is not quantized takes more; "
-                "more roles= (bias, norm, other) or fewer keep_exact= would help"
+                f"{bits:g} bits per weight cannot be reached ({int(budget / 8):,} bytes): what is not quantized takes "
+                "more; more roles= (bias, norm, other) or fewer keep_exact= would help"
             )
         return best
 

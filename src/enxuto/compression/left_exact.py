@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 
 from enxuto.compression.selection import matching_names
@@ -40,7 +41,10 @@ def describe_left_exact(
          and info.elements >= _FEWEST),
         key=lambda info: -info.elements,
     )  # fmt: skip
+    sparse = {item.values.name: math.prod(item.values.dims) for item in model.proto.graph.sparse_initializer}
     share = sum(info.elements for info in left) / max(1, parameters(model))
+    if sparse and sum(sparse.values()) > _SHARE * parameters(model):
+        return f"sparse tensors stay as they are, and are not counted: {', '.join(map(repr, sparse))}"
     if share < _SHARE:
         return None
     names = ", ".join(repr(info.name) for info in left[:_NAMED]) + (" …" if len(left) > _NAMED else "")

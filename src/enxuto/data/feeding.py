@@ -180,7 +180,7 @@ def _check_names(
         have = ", ".join(columns) or "none"
         raise DataError(
             f"{path} has no array for {describe_input(known[missing[0]]) if missing else 'any input'} (it has {have}); "
-            f"make one with: {_text_of_file(inputs, states, feedback)}",
+            f"make one with: {_text_of_file(inputs, states, feedback)}{_hints(inputs, states)}",
             code="E044",
         )
     if stray:
@@ -188,6 +188,14 @@ def _check_names(
             f"{path} has an array {stray[0]!r}, and the model has no such input; its inputs are {', '.join(known)}",
             code="E044",
         )
+
+
+def _hints(inputs: Sequence[InputLike], states: Mapping[str, StateLike]) -> str:
+    """Return what to say of a line that makes a file: which sizes are guesses, and what it leaves out."""
+    guessed = any(None in item.shape[1:] for item in inputs if item.name not in states)
+    left_out = ", ".join(states)
+    sizes = " (8 stands for a size that the model leaves open)" if guessed else ""
+    return sizes + (f"; {left_out} may be left out, and is zeros then" if left_out else "")
 
 
 def check_feeds(feeds: Feeds, inputs: Sequence[InputLike], place: str, *, batch: bool = False) -> None:

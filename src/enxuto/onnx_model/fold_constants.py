@@ -202,7 +202,8 @@ def _is_seen_through(node: NodeProto) -> bool:
 
 
 def _is_layer(array: np.ndarray) -> bool:
-    return array.dtype.kind not in "iub" and array.ndim > 1 and array.size >= _FEWEST
+    wide = sum(size > 1 for size in array.shape) > 1  # no vector of biases, whatever its axes
+    return array.dtype.kind not in "iub" and wide and array.size >= _FEWEST
 
 
 def _apply(model: Model, groups: Sequence[_Group], computed: _Computed, reads: Counter[str]) -> Model:

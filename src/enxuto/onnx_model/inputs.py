@@ -73,7 +73,9 @@ def check_sizes_known(inputs: Sequence[InputInfo]) -> None:
     if len(open_inputs) > 1:
         told = ", ".join(f"{info.name!r} {shape_text(info.shape)}" for info in open_inputs)
         given = ";".join(f"{info.name}={sizes_to_give(info.shape[1:])}" for info in open_inputs)
-        raise DataError(f"inputs leave sizes open: {told}; give shape= for each, such as '{given}'", code="E023")
+        raise DataError(
+            f"inputs leave sizes open: {told}; give shape= for each, such as '{given}'", code="E023"
+        )
 
 
 def sizes_at(info: InputInfo, batch: int) -> list[int]:
