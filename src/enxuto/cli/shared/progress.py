@@ -18,7 +18,7 @@ from enxuto.escaping import escape_invisible
 
 __all__ = ["PlainProgress", "Report", "Stages", "clock_time", "progress_bar", "time_left"]
 
-_ENOUGH = 0.01  # share of a stage after which its speed is known
+_ENOUGH = 0.02  # share of a stage after which its speed is known
 _AT_LEAST = 1.0  # seconds
 _FIRST, _EVERY = 10.0, 30.0  # seconds before the first plain line, and between two
 
