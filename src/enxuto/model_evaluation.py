@@ -293,6 +293,10 @@ def _choose_preprocess(
     stored = model.preprocess if isinstance(model, LoadedModel) else None
     if stored is None and isinstance(model, LoadedModel) and isinstance(reference, LoadedModel):
         stored = reference.preprocess
+        if given is None and stored is not None:
+            warnings.warn(
+                "images are prepared as the reference says, since the model says nothing of it", stacklevel=3
+            )
     if given is not None or stored is not None:
         chosen = stored if given is None else given
         assert chosen is not None, "one of them is known"

@@ -105,3 +105,8 @@ def test_choices_of_a_sequence_are_of_its_tensors() -> None:
     assert [(loss.name, loss.weight) for loss in found.losses] == [("h", 2.0), ("z", 1.0)]
     with pytest.raises(UsageError, match="no output 'q'"):
         find_losses(model, Samples({"x": X}), {"q": ("ignore", 1.0)}, threads=1)
+
+
+def test_a_model_of_unknown_lists_alone_is_refused_in_one_line() -> None:
+    with pytest.raises(UsageError, match="'s' is left out: it is no tensor"):
+        compress(Model.from_proto(network("not known", alone=True)), calibration={"x": X}, bits=16, threads=1)

@@ -212,6 +212,7 @@ def _load(
         model=folded, layers=layers, curvatures=curvatures, samples=samples, references=references, means=means,
         reason=reason, folded=names, threads=threads, source=source, seed=seed,
         judged_outputs=judged_outputs, others=others, straight=straight, computed=computed,
+        given=model if computed else None,
     )  # fmt: skip
 
 

@@ -123,6 +123,7 @@ def calibrate(
         others=meter.others(folded_model, layers, report),
         straight=straight,
         computed=computed,
+        given=model if computed else None,
     )
 
 

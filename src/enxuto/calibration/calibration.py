@@ -10,6 +10,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from functools import cached_property
+from glob import escape
 from typing import Any
 
 import numpy as np
@@ -44,7 +45,8 @@ class Calibration:
     sample of the bias correction. reason: why there are no gradients, so that errors of different outputs count as
     unrelated; None where there are. others: by the name of every weight that no layer holds its loss at default steps
     (`calibration.other_weights`). straight: the model as it is run, without branches (`calibration.straight_model`).
-    computed: by the name of every weight that the given model computes, the weights it is of (`fold_constants`).
+    computed: by the name of every weight that the given model computes, the weights it is of (`fold_constants`);
+    given: that model, None where it computes none.
     """
 
     model: Model
@@ -62,6 +64,7 @@ class Calibration:
     others: dict[str, float] = field(default_factory=dict)
     straight: Model | None = None
     computed: dict[str, list[str]] = field(default_factory=dict)
+    given: Model | None = None
     _spacings: dict[str, Spacing] = field(default_factory=dict, repr=False)
     _originals: OriginalValues = field(default_factory=OriginalValues, repr=False)
 
@@ -102,15 +105,18 @@ class Calibration:
 
     def patterns_of(self, patterns: Sequence[str]) -> list[str]:
         """Return patterns of names of the given model as some of `model`, which has others for what was computed."""
-        found = []
+        found: list[str] = []
         for pattern in patterns:
             made = [
-                name
+                escape(name)
                 for name, sources in self.computed.items()
-                if any(source == pattern or fnmatchcase(source, pattern) for source in sources)
+                if any(_matches(source, pattern) for source in sources)
             ]
-            stays = any(name == pattern or fnmatchcase(name, pattern) for name in self.model.weight_names)
-            found += [pattern, *made] if stays or not made else made
+            gone = made or (
+                self.given is not None and any(_matches(name, pattern) for name in self.given.weight_names)
+            )
+            stays = any(_matches(name, pattern) for name in self.model.weight_names)
+            found += [*([pattern] if stays or not gone else []), *made]
         return found
 
     def other_quantizers(self, price: float) -> dict[str, Quantizer]:
@@ -230,3 +236,7 @@ class Calibration:
 def _step_at(price: float, cost: float, count: int) -> float:
     """Return the step of so many values whose errors' squares cost that much in all: by the law of high rates."""
     return float(np.sqrt(6 * price * count / (np.log(2) * cost))) if cost > 0 else 2.0**-8
+
+
+def _matches(name: str, pattern: str) -> bool:
+    return name == pattern or fnmatchcase(name, pattern)

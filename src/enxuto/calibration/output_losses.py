@@ -130,7 +130,7 @@ def _classes(
     if end.kind not in ("probabilities", "log-probabilities"):
         wide = {i for piece in pieces for i, size in enumerate(piece.shape) if i and size > 1}
         axis = None if flat else min(wide) if len(wide) == 1 else class_axis(model, name, pieces[0].ndim)
-        if any(piece.ndim < 2 or piece.shape[-1 if axis is None else axis] < 2 for piece in pieces):
+        if any(piece.ndim == 0 or piece.shape[-1 if axis is None else axis] < 2 for piece in pieces):
             return "it has a single number where classes have one each"
         return OutputLoss(name, "classes", name, axis=axis, operator=operator)
     shares = [np.exp(p.astype(np.float64)) if end.kind == "log-probabilities" else p for p in pieces]

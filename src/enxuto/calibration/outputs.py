@@ -203,6 +203,8 @@ def run_together(model: Model, samples: Samples, *, threads: int = 0) -> Samples
         return replace(samples, stacked=False)
     apart = [_run_named(model, part, samples, threads) for part in two.parts(1)]
     for number, whole in enumerate(together):
+        if not hasattr(whole, "shape"):  # a list, which `find_losses` refuses
+            continue
         rows = [outputs[number] for outputs in apart]
         if any(row.shape[:1] != (1,) for row in rows) or whole.shape != np.concatenate(rows).shape:
             return replace(samples, stacked=False)

@@ -20,6 +20,7 @@ from enxuto.compression.selection import DEFAULT_ROLES, matching_names, quantiza
 from enxuto.enx.assemble import Assembly
 from enxuto.enx.file import CompressedModel
 from enxuto.enx.folding import folding_facts
+from enxuto.enx.learned import learned_facts
 from enxuto.enx.table import check_metadata
 from enxuto.onnx_model import Role, check_finite
 from enxuto.progress import Progress
@@ -180,7 +181,8 @@ def bias_step_at(calibration: Calibration, price: float) -> float:
 
 def _facts(calibration: Calibration, price: float, metadata: Mapping[str, Any] | None) -> dict[str, Any]:
     folded = folding_facts(constants=bool(calibration.computed))
-    return {**(metadata or {}), **folded, "calibrated": calibration.provenance(price)}
+    counted = {} if calibration.given is None else learned_facts(calibration.given)
+    return {**counted, **(metadata or {}), **folded, "calibrated": calibration.provenance(price)}
 
 
 def _report(

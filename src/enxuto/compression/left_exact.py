@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from enxuto.compression.selection import matching_names
 from enxuto.enx.file import CompressedModel
@@ -41,14 +41,18 @@ def describe_left_exact(
          and info.elements >= _FEWEST),
         key=lambda info: -info.elements,
     )  # fmt: skip
-    sparse = {item.values.name: math.prod(item.values.dims) for item in model.proto.graph.sparse_initializer}
     share = sum(info.elements for info in left) / max(1, parameters(model))
-    if sparse and sum(sparse.values()) > _SHARE * parameters(model):
-        return f"sparse tensors stay as they are, and are not counted: {', '.join(map(repr, sparse))}"
+    sparse = {item.values.name: math.prod(item.values.dims) for item in model.proto.graph.sparse_initializer}
+    many = sum(sparse.values()) > _SHARE * parameters(model)
+    told = f"sparse tensors stay as they are, and are not counted: {_named(list(sparse))}" if many else None
     if share < _SHARE:
-        return None
-    names = ", ".join(repr(info.name) for info in left[:_NAMED]) + (" …" if len(left) > _NAMED else "")
-    return (
-        f"{min(share, 1.0):.0%} of the weights stay exact, as no operator that is known multiplies by them: {names}; "
+        return told
+    return ("" if told is None else f"{told}; ") + (
+        f"{min(share, 1.0):.0%} of the weights stay exact, as no operator that is known multiplies by them: "
+        f"{_named([info.name for info in left])}; "
         "roles=kernel,depthwise,matrix,other quantizes them too"
     )
+
+
+def _named(names: Sequence[str]) -> str:
+    return ", ".join(map(repr, names[:_NAMED])) + (" …" if len(names) > _NAMED else "")

@@ -116,7 +116,7 @@ class _Requantization:
         wanted = set(quantizable_weights(self.model, DEFAULT_ROLES)) - known - kept
         if all(self.model.info(name).bytes <= _TINY for name in wanted):
             return
-        for payload in compress(self.model, threads=self.threads).payloads:
+        for payload in compress(self.model, threads=self.threads, fold_bn=False).payloads:
             if isinstance(payload.row, LevelsRow):
                 yield from (found for found in payload.levels().items() if found[0] in wanted)
 

@@ -5,20 +5,32 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from enxuto.errors import FormatError
 from enxuto.onnx_model import Model, fold_batch_norm, fold_constants
+from enxuto.onnx_model.constant_folding import RULES
 
 __all__ = ["fold_alike", "folding_facts"]
 
 _NORMS, _CONSTANTS = "folded", "constants_folded"
 
 
-def folding_facts(*, norms: bool = True, constants: bool = False) -> dict[str, bool]:
+def folding_facts(*, norms: bool = True, constants: bool = False) -> dict[str, int]:
     """Return metadata of a file; norms: whether batch norms were folded, constants: whether computed weights were."""
-    return {name: True for name, folded in ((_NORMS, norms), (_CONSTANTS, constants)) if folded}
+    return {
+        name: value
+        for name, value, folded in ((_NORMS, True, norms), (_CONSTANTS, RULES, constants))
+        if folded
+    }
 
 
 def fold_alike(model: Model, metadata: Mapping[str, Any]) -> Model:
     """Return a model with that folded which was folded before the file with these metadata was made."""
-    if metadata.get(_CONSTANTS):
+    rules = metadata.get(_CONSTANTS)
+    if isinstance(rules, int) and rules > RULES:
+        raise FormatError(
+            f"constants of this file's model were folded by rules of a later enxuto (number {rules}); update enxuto",
+            code="E053",
+        )
+    if rules:
         model = fold_constants(model)[0]
     return fold_batch_norm(model)[0] if metadata.get(_NORMS) else model

@@ -14,6 +14,7 @@ from enxuto.onnx_model.attributes import (
 from enxuto.onnx_model.batch import fix_sizes, fixed_batch, free_batch
 from enxuto.onnx_model.branches import hoist_weights, inline_branches
 from enxuto.onnx_model.channels_last import channels_first, channels_last, takes_channels_last
+from enxuto.onnx_model.constant_folding import fold_constants
 from enxuto.onnx_model.data_files import files, total_bytes
 from enxuto.onnx_model.dtypes import array_bytes, array_from_bytes, byte_count, numpy_dtype
 from enxuto.onnx_model.ending import (
@@ -27,7 +28,6 @@ from enxuto.onnx_model.ending import (
     position_sources,
 )
 from enxuto.onnx_model.fold import fold_batch_norm
-from enxuto.onnx_model.fold_constants import fold_constants
 from enxuto.onnx_model.halves import bfloat16_as_float32, has_cells_of_halves
 from enxuto.onnx_model.id_limits import id_limits
 from enxuto.onnx_model.model import Model, WeightInfo

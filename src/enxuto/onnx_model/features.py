@@ -26,7 +26,12 @@ _LAYERS = {
     **dict.fromkeys(("Conv", "ConvTranspose", "DeformConv", "Gemm", "MatMul"), 2),
     **dict.fromkeys(("RNN", "LSTM", "GRU"), 3),
     "Einsum": 99,
-    **dict.fromkeys(("FusedConv", "FusedGemm", "FusedMatMul", "MatMulNBits"), 2),
+    **dict.fromkeys(
+        ("FusedConv", "NhwcConv", "NhwcFusedConv", "FusedGemm", "GemmFastGelu", "FusedMatMul"), 2
+    ),
+    **dict.fromkeys(
+        ("FusedMatMulActivation", "TransposeMatMul", "LongformerAttention", "MatMulNBits", "MoE"), 2
+    ),
     **dict.fromkeys(("ConvInteger", "MatMulInteger"), 2),
     **dict.fromkeys(("QLinearConv", "QLinearMatMul"), 4),
     **dict.fromkeys(("Attention", "QAttention", "MultiHeadAttention", "GroupQueryAttention"), 3),

@@ -216,7 +216,7 @@ _RULES: dict[tuple[str, int | None], _Rule] = {
         for op in ("InstanceNormalization", "LayerNormalization", "GroupNormalization")
         for index in (1, 2)
     },
-    ("RMSNormalization", 1): _NORM,
+    **{(op, 1): _NORM for op in ("RMSNormalization", "SimplifiedLayerNormalization")},
     ("Add", None): _per_channel(Role.BIAS),
     **{(op, None): _per_channel(Role.NORM) for op in ("Mul", "Div", "Sub")},
 }
@@ -228,16 +228,21 @@ _CONTRIBUTED: dict[tuple[str, int], _Rule] = {
     ("FusedGemm", 1): _gemm_right,
     **{(op, 0): _matmul_left for op in ("FusedMatMul", "FusedMatMulActivation", "TransposeMatMul")},
     **{(op, 1): _matmul_right for op in ("FusedMatMul", "FusedMatMulActivation", "TransposeMatMul")},
-    **{(op, 1): _matmul_right for op in ("Attention", "GemmFastGelu", "LongformerAttention")},
-    **{(op, 2): _BIAS for op in ("Attention", "LongformerAttention")},
+    **{
+        (op, 1): _matmul_right
+        for op in ("Attention", "PackedAttention", "GemmFastGelu", "LongformerAttention")
+    },
+    **{(op, 2): _BIAS for op in ("Attention", "PackedAttention", "LongformerAttention")},
+    ("LongformerAttention", 4): _matmul_right,
+    ("LongformerAttention", 5): _BIAS,
+    ("MultiHeadAttention", 3): _BIAS,
     **{("EmbedLayerNormalization", index): _table for index in (2, 3, 4)},
     **{("EmbedLayerNormalization", index): _NORM for index in (5, 6)},
     **{("SkipLayerNormalization", index): _NORM for index in (2, 3)},
     ("SkipLayerNormalization", 4): _BIAS,
-    **{("GroupNorm", index): _NORM for index in (1, 2)},
-    **{(op, 1): _NORM for op in ("SimplifiedLayerNormalization", "LayerNormalization")},
-    ("LayerNormalization", 2): _NORM,
+    **{(op, index): _NORM for op in ("GroupNorm", "SkipGroupNorm") for index in (1, 2)},
     ("SkipSimplifiedLayerNormalization", 2): _NORM,
+    ("SkipSimplifiedLayerNormalization", 3): _BIAS,
     **{(op, 1): _BIAS for op in ("BiasGelu", "FastGelu", "BiasSplitGelu", "BiasAdd", "BiasDropout")},
     **{("MoE", index): _table for index in (2, 4, 6)},
 }

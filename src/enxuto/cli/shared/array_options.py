@@ -37,10 +37,11 @@ def refuse_options_of_images(given: Mapping[str, Any], path: str | Path | None =
         path: of the arrays, where the data are some.
     """
     for name, value in given.items():
-        if value not in (None, False, ()):
-            here = "all outputs are compared" if path is None else f"{path} holds arrays by input name"
+        if not (value is None or value is False or value == ()):
+            here = "here all outputs are compared" if path is None else f"{path} holds arrays by input name"
+            what = "answers to images" if path is None else "images"
             raise UsageError(
-                f"--{name.replace('_', '-')} is of images with labels, and {here}; leave it out", code="E024"
+                f"--{name.replace('_', '-')} is of {what}, and {here}; leave it out", code="E024"
             )
 
 

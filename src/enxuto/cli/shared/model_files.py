@@ -76,8 +76,8 @@ def normalisation_of(
         followed = follow(asked, shape, network, resized=resize is not None)
     if known is None or asked is None:
         warn(
-            f"{network} does not say how its images are prepared: mean and std of the training images are taken; "
-            "name the preset or file of its training by --preprocess"
+            f"{network} does not say how its images are prepared: mean and std of the training images are taken"
+            + ("; name the preset or file of its training by --preprocess" if is_model_file(network) else "")
         )
         return TrainedWeights({})
     mean, std = pixel_scale(known, shape[0])

@@ -130,7 +130,8 @@ class PreprocessOptions:
             warn(f"no preprocessing is known for this model: pixels are {how}; say --preprocess …")
             return chosen
         if stored_here is not None and (differences := chosen.differences(stored_here)):
-            warn(f"the preprocessing differs from the model's own: {'; '.join(differences)}")
+            whose = f"that of {name}" if stored is None else "the model's own"
+            warn(f"the preprocessing differs from {whose}: {'; '.join(differences)}")
         elif other is not None and (differences := chosen.differences(other)):
             warn(f"the preprocessing differs from that of {name}: {'; '.join(differences)}")
         return chosen

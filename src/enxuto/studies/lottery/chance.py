@@ -15,7 +15,7 @@ _LIKELY = 0.05
 def explain_void(unpruned: Sequence[Result]) -> str | None:
     """Say that half or more of the unpruned networks are no better than chance; None where they are, or may be."""
     lost = [result for result in unpruned if not _is_above_chance(result)]
-    if 2 * len(lost) < len(unpruned):
+    if not unpruned or 2 * len(lost) < len(unpruned):
         return None
     return (
         f"{len(lost)} of {len(unpruned)} unpruned networks are no better than chance, so that nothing is a ticket: "

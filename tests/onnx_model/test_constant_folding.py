@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+import ml_dtypes
 import numpy as np
 import onnx
 import pytest
-from onnx import ModelProto, NodeProto, helper
+from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 from onnx_graphs import constant, floats, initializer, model_of
 
 from enxuto.calibration.calibrate import calibrate
@@ -15,10 +16,14 @@ from enxuto.compression.at_price import compress_at
 from enxuto.compression.compress import compress
 from enxuto.compression.data_free import compress as data_free
 from enxuto.data.samples import Samples
+from enxuto.enx.folding import fold_alike
 from enxuto.enx.learned import parameters
 from enxuto.enx.table import LevelsRow
 from enxuto.enx.verify import verify
+from enxuto.errors import FormatError, UsageError
 from enxuto.onnx_model import Model, fold_constants
+from enxuto.onnx_model.constant_folding import RULES
+from enxuto.onnx_model.scopes import reads_of
 from enxuto.runtime import Runner
 
 node = helper.make_node
@@ -208,7 +213,7 @@ def test_calibrated_files(name: str, keep: tuple[str, ...]) -> None:
     assert [layer.weight for layer in calibration.layers] == kind.made
     compressed = compress_at(calibration, 1e-5, keep_exact=keep).model
     decoded = compressed.to_model()
-    assert compressed.metadata["constants_folded"] is True
+    assert compressed.metadata["constants_folded"] == RULES
     assert verify(compressed, model).ok
     folded = fold_constants(model)[0]
     exact = [np.array_equal(decoded.load(one), folded.load(one)) for one in kind.made]
@@ -223,7 +228,7 @@ def test_files_without_data(name: str, steps: str) -> None:
     """Weights are folded here too, and counted as they were given; a name that shall stay keeps everything in place."""
     model = Model.from_proto(network(FOLDED[name]))
     compressed = data_free(model, steps=steps, threads=1)  # type: ignore[arg-type]
-    assert compressed.metadata["constants_folded"] is True
+    assert compressed.metadata["constants_folded"] == RULES
     assert compressed.metadata["parameters"] == parameters(model)
     assert verify(compressed, model).ok
     coded = {entry.name for entry, payload in compressed.entries() if isinstance(payload.row, LevelsRow)}
@@ -246,3 +251,115 @@ def test_bytes_of_narrow_weights_are_those_of_the_given_model() -> None:
     assert calibration.computed
     for compressed in (data_free(model, threads=1), compress(model, threads=1).compressed):
         assert compressed.metadata["weight_bytes"] == stored
+
+
+def test_numbers_keep_their_rank() -> None:
+    """A scalar that others read too would give an activation another axis, were it made a list of one."""
+    kind = Kind(
+        [node("Squeeze", ["one"], ["i"]), node("Gather", ["w", "i"], ["k"], axis=0), node("Gather", ["x", "i"], ["h"])],
+        {"w": floats(2, 8, 6, 3, 3), "one": np.array([1])},
+        last=[node("Conv", ["h4", "k", "b"], ["c"], pads=[1] * 4), node("Add", ["c", "zero"], ["y"])],
+    )  # fmt: skip
+    nodes = [*kind.nodes, node("Unsqueeze", ["h", "0"], ["h4"]), *kind.last]
+    held = {**INTS, **kind.weights, "b": floats(8, seed=9), "zero": np.float32(0).reshape(())}
+    read = {name for one in nodes for name in one.input}
+    proto = model_of(
+        nodes,
+        [initializer(name, array) for name, array in held.items() if name in read],
+        inputs={"x": ["n", 6, 9, 9]},
+        outputs={"y": [None] * 4},
+        opset=13,
+    )
+    model = Model.from_proto(proto)
+    folded, made = fold_constants(model)
+    assert set(made) == {"k", "i"}
+    np.testing.assert_array_equal(outputs_of(folded), outputs_of(model))
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_narrow_types_are_computed_in_double_precision(dtype: str) -> None:
+    narrow = np.dtype(ml_dtypes.bfloat16) if dtype == "bfloat16" else np.dtype(np.float16)
+    v, g = floats(54, 512).astype(narrow), np.ones((1, 512), narrow)
+    nodes = [node("ReduceL2", ["v"], ["n"], axes=[0], keepdims=1), node("Div", ["v", "n"], ["u"]),
+             node("Mul", ["u", "g"], ["k"]), node("MatMul", ["x", "k"], ["y"])]  # fmt: skip
+    kind = TensorProto.BFLOAT16 if dtype == "bfloat16" else TensorProto.FLOAT16
+    graph = helper.make_graph(
+        nodes,
+        "g",
+        [helper.make_tensor_value_info("x", kind, ["n", 54])],
+        [helper.make_tensor_value_info("y", kind, ["n", 512])],
+        [numpy_helper.from_array(v, "v"), numpy_helper.from_array(g, "g")],
+    )
+    model = Model.from_proto(
+        helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
+    )
+    folded, made = fold_constants(model)
+    assert list(made) == ["k"]
+    exact = v.astype(np.float64) / np.linalg.norm(v.astype(np.float64), axis=0)
+    np.testing.assert_array_equal(folded.load("k"), exact.astype(narrow))
+
+
+def test_positions_stay_with_the_table_that_they_are_of() -> None:
+    """Rows of a table that are added: as a table they have a role, taken out of it they would stay exact."""
+    nodes = [
+        node("Gather", ["table", "ids"], ["p"]),
+        node("Add", ["x", "p"], ["h"]),
+        node("MatMul", ["h", "m"], ["y"]),
+    ]
+    held = {"table": floats(64, 32), "ids": np.arange(48).reshape(1, 48), "m": floats(32, 8)}
+    proto = model_of(
+        nodes,
+        [initializer(name, array) for name, array in held.items()],
+        inputs={"x": ["n", 48, 32]},
+        outputs={"y": [None] * 3},
+    )
+    assert fold_constants(Model.from_proto(proto))[1] == {}
+
+
+def test_an_outer_product_is_not_computed() -> None:
+    nodes = [node("MatMul", ["a", "b2"], ["k"]), node("MatMul", ["x", "k"], ["y"])]
+    held = {"a": floats(4, 1), "b2": floats(1, 100_000)}
+    proto = model_of(nodes, [initializer(name, array) for name, array in held.items()])
+    assert fold_constants(Model.from_proto(proto))[1] == {}
+
+
+def test_many_constant_nodes_look_through_the_graph_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each would look through all of it, were readers not known beforehand."""
+    calls = 0
+
+    def counting(one: NodeProto) -> list[str]:
+        nonlocal calls
+        calls += 1
+        return reads_of(one)
+
+    monkeypatch.setattr("enxuto.onnx_model.constant_folding.reads_of", counting)
+    nodes, held, last = [], [], "x"
+    for number in range(1500):
+        nodes.append(node("Unsqueeze", [f"s{number}", "0"], [f"u{number}"]))
+        nodes.append(node("Add", [last, f"u{number}"], [f"h{number}"]))
+        held.append(initializer(f"s{number}", np.float32(number).reshape(())))
+        last = f"h{number}"
+    nodes.append(node("MatMul", [last, "w"], ["y"]))
+    proto = model_of(
+        nodes, [*held, initializer("0", np.array([0])), initializer("w", floats(4, 4))], opset=13
+    )
+    assert fold_constants(Model.from_proto(proto))[1] == {}
+    assert calls == len(nodes)
+
+
+@pytest.mark.parametrize("pattern", ["w", "w*", "halves"])
+def test_patterns_of_the_given_model_hold_after_calibration(pattern: str) -> None:
+    model = Model.from_proto(network(FOLDED["Split"]))
+    calibration = calibrate(model, Samples({"x": floats(24, 6, 9, 9, seed=4)}), threads=1)
+    compressed = compress_at(calibration, 1e-5, keep_exact=[pattern]).model
+    assert compressed.metadata["parameters"] == parameters(model)
+    exact = np.array_equal(compressed.to_model().load("k"), fold_constants(model)[0].load("k"))
+    assert exact == (pattern != "halves")
+    with pytest.raises(UsageError, match="no weight is named 'v'"):
+        compress_at(calibration, 1e-5, keep_exact=["v"])
+
+
+def test_rules_of_a_later_version_are_refused() -> None:
+    model = Model.from_proto(network(FOLDED["Concat"]))
+    with pytest.raises(FormatError, match="later enxuto"):
+        fold_alike(model, {"constants_folded": RULES + 1})
