@@ -80,7 +80,8 @@ def compress(
             (default with one, decoded a bit faster) or `rate` (weighs errors against the coder's bits).
         roles: which weights are quantized.
         keep_exact: names (with * and ?) of tensors that are not quantized, whatever their role.
-        fold_bn: fold batch normalisation into the convolutions before it; by default where steps are measured, or
+        fold_bn: fold batch normalisation into the convolutions before it; False also leaves weights that the graph
+            computes of others where they are, as keep_exact and a scheme do. By default where steps are measured, or
             checked for a size.
         metadata: stored in the file as JSON.
         threads: 0 takes one per processor; the result does not depend on it.
