@@ -7,9 +7,9 @@ decoded model has fewer nodes.
 
 Nodes that share values or weights are decided on together, and folded only where the results have no more elements than
 the weights that go, and layers read them. All is computed in double precision and rounded once, so that processors
-agree on the results. Left alone: what `calibration.own_weights` sees through (transposed matrices), changes of type
-(a Cast would store wider numbers), dequantization, subgraphs, values that the model gives out, and parameters that a
-caller may give instead.
+agree on the results. Left alone: what calibration sees through (transposed matrices, the weights of recurrent cells),
+changes of type (a Cast would store wider numbers), dequantization, subgraphs, values that the model gives out, and
+parameters that a caller may give instead.
 """
 
 from __future__ import annotations
@@ -57,6 +57,7 @@ _COMPUTING = frozenset(
     }
 )  # fmt: skip
 _BROADCASTING = frozenset({"Add", "Div", "Max", "Min", "Mul", "Pow", "Sub"})
+_CELLS = frozenset({"GRU", "LSTM", "RNN"})
 _OF_LAYERS = frozenset({Role.KERNEL, Role.DEPTHWISE, Role.MATRIX})
 _STEPS = 16  # times as many elements as all weights have: what a group may compute
 _FEWEST = 32  # elements of a matrix or kernel for whose sake anything is folded
@@ -95,6 +96,9 @@ def _groups(model: Model) -> list[_Group]:
     for places in _connected(model, nodes):
         together, inside = [nodes[place] for place in places], set(places)
         made = [name for node in together for name in node.output if name and readers[name] - inside]
+        outside = {place for name in made for place in readers[name] - inside}
+        if any(place >= 0 and nodes[place].op_type in _CELLS for place in outside):
+            continue
         group = _fold(model, together, made, reads, most) if made else None
         if group is not None:
             found.append(group)
