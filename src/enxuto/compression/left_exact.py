@@ -9,7 +9,7 @@ from enxuto.compression.selection import matching_names
 from enxuto.enx.file import CompressedModel
 from enxuto.enx.learned import is_float_weight, parameters
 from enxuto.enx.table import ExactRow
-from enxuto.onnx_model import Model, Role
+from enxuto.onnx_model import Model, Role, parts_of_features
 
 __all__ = ["describe_left_exact"]
 
@@ -28,7 +28,9 @@ def describe_left_exact(
         compressed: the file.
         keep_exact: names, and patterns of them, that were to stay exact.
     """
-    asked = matching_names(model, keep_exact)
+    spared = matching_names(model, keep_exact) | set(
+        parts_of_features(model)
+    )  # these stay where no size is asked for
     exact = {
         entry.name
         for payload in compressed.payloads
@@ -37,7 +39,7 @@ def describe_left_exact(
     }
     left = sorted(
         (info for info in model.infos()
-         if info.name in exact - asked and info.role is Role.OTHER and is_float_weight(info)
+         if info.name in exact - spared and info.role is Role.OTHER and is_float_weight(info)
          and info.elements >= _FEWEST),
         key=lambda info: -info.elements,
     )  # fmt: skip
