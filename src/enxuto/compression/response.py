@@ -93,9 +93,9 @@ class Response:
         if loss_of(judged) <= _RUINED:
             return None
         figures = kept if judged.snr_db is None else f"SNR {kept}"  # which then begins with decibels
-        figures += "" if judged.agreement is None else f", KL {judged.kl:.3g} nats,"
+        figures += "" if judged.agreement is None else f", KL {judged.kl:.3g} nats"
         return (
-            f"this size may ruin the model, whose outputs keep {figures} on synthetic inputs ({self.inputs}); "
+            f"this size may ruin the model: on synthetic inputs ({self.inputs}) its outputs keep {figures}; "
             "give inputs of the model's own kind to calibrate by (calibration= or data=), or more bits"
         )
 
