@@ -74,7 +74,8 @@ def _files_table(networks: Sequence[NetworkResults]) -> Table:
         if "model_bytes" not in original:
             continue
         share = 100 * original["weight_bytes"] / original["model_bytes"]
-        rows.append((one.name, one.use, f"{original['model_bytes'] / MEGABYTE:.2f}", f"{share:.3f}"))
+        told = "–" if share > 100 else f"{share:.3f}"  # a compressed file has fewer bytes than its weights
+        rows.append((one.name, one.use, f"{original['model_bytes'] / MEGABYTE:.2f}", told))
     for row in FILES:
         mark = corrected("3.1", row.key, "name")
         rows.append((f"published: {row.network}{mark}", row.use, f"{row.size:.2f}", f"{row.share:.3f}"))
