@@ -189,7 +189,7 @@ def _configuration(options: TrainOptions, seed: int | None, *, trained: bool) ->
         config = TrainConfig.from_recipe(options.recipe or default, settings)
         if options.recipe is None and default != "quick" and is_reporting():
             note(
-                f"the weights are trained already, so that the recipe is fine-tune: one cycle up to "
+                f"the weights are trained already, and go on by the recipe fine-tune: one cycle up to "
                 f"lr={config.lr:g}, {counted(config.epochs, 'epoch')}; --recipe names another"
             )
         return config

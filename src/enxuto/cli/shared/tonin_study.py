@@ -118,7 +118,7 @@ def _show(
 ) -> None:
     from enxuto.files import atomic_write
     from enxuto.report.figures.tonin import draw_networks, draw_staircases
-    from enxuto.studies.tonin.tables import measured_tables, tables, tonin_csv
+    from enxuto.studies.tonin.tables import tables, tonin_csv
     from enxuto.tables import as_markdown
 
     shown = tables(found)
@@ -131,12 +131,9 @@ def _show(
     if as_json:
         print_json({**_as_json(found, stages), "folder": str(folder), "provenance": made})
         return
-    for table in measured_tables(found):
+    for table in shown:
         show_study_table(table)
-    note(
-        f"in {folder}: tonin.md (which has the source's misprints and the literature too), tonin.csv, quantizers.svg, "
-        "records.jsonl and curves of each network"
-    )
+    note(f"in {folder}: tonin.md, tonin.csv, quantizers.svg, records.jsonl and curves of each network")
 
 
 def _as_json(found: Sequence[NetworkResults], stages: Sequence[StudyResults]) -> dict[str, Any]:

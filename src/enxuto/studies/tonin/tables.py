@@ -40,18 +40,13 @@ from enxuto.tables import Table
 from enxuto.weights.tables import rows_to_csv
 from enxuto.weights.tonin_published import BEST, PublishedQuantization
 
-__all__ = ["measured_tables", "tables", "tonin_csv"]
+__all__ = ["tables", "tonin_csv"]
 
 _ALL = "All: these and the classifiers of faces of table"
 
 
 def tables(networks: Sequence[NetworkResults]) -> list[Table]:
-    """All tables of a study, those without rows left out; `measured_tables`, and what the source and others report."""
-    return [*measured_tables(networks), corrections_table(), literature_table()]
-
-
-def measured_tables(networks: Sequence[NetworkResults]) -> list[Table]:
-    """The tables that say something of these networks, those without rows left out."""
+    """All tables of a study, those without rows left out."""
     images = [one for one in networks if one.use == "image"]
     faces = [one for one in networks if one.use != "image"]
     found = [
@@ -63,7 +58,7 @@ def measured_tables(networks: Sequence[NetworkResults]) -> list[Table]:
         methods_table(networks),
     ]
     found += [table for one in networks if (table := minifloat_table(one)).rows]
-    found += [exact_table(networks), exact_names_table(networks)]
+    found += [exact_table(networks), exact_names_table(networks), corrections_table(), literature_table()]
     return [table for table in found if table.rows]
 
 
