@@ -103,6 +103,8 @@ def test_choices_of_a_sequence_are_of_its_tensors() -> None:
     model = Model.from_proto(network("SequenceConstruct", alone=False))
     found = find_losses(model, Samples({"x": X}), {"h": ("values", 2.0), "s": ("ignore", 1.0)}, threads=1)
     assert [(loss.name, loss.weight) for loss in found.losses] == [("h", 2.0), ("z", 1.0)]
+    (told,) = (remark for remark in found.remarks if "'s' is no tensor" in remark)
+    assert told.endswith("in its place: 'h'")  # and not 'y', which is ignored
     with pytest.raises(UsageError, match="no output 'q'"):
         find_losses(model, Samples({"x": X}), {"q": ("ignore", 1.0)}, threads=1)
 

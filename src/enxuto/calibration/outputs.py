@@ -101,6 +101,7 @@ def find_losses(
     model = computed_outputs(model)
     names = [item.name for item in model.proto.graph.output]
     choices = _check_choices(choices or {}, given, names, listed)
+    told = _told_of_lists(listed, choices)
     known = known or {}
     one_list = len(names) == 1 and len(samples.columns) == 1 and samples.stacked
     if peel and not choices and one_list and known.get(names[0], "classes") == "classes":
@@ -109,11 +110,10 @@ def find_losses(
         )
         if answers is not None:
             (value,) = (item.name for item in answers.logits(model).proto.graph.output)
-            told = (*_told_of_lists(listed), *taken)
-            return JudgedOutputs((OutputLoss(names[0], "classes", value),), told, answers)
+            return JudgedOutputs((OutputLoss(names[0], "classes", value),), (*told, *taken), answers)
     groups = run_together(model, samples.head(_SAMPLES), threads=threads).groups()
     found = run_groups(model, groups, batch=_SAMPLES, threads=threads)
-    losses, remarks = [], _told_of_lists(listed)
+    losses, remarks = [], told
     for number, name in enumerate(names):
         kind, weight = (choices or {}).get(name, ("", 1.0))
         if kind == "ignore":
@@ -144,14 +144,18 @@ def find_losses(
     return JudgedOutputs(tuple(losses), tuple(remarks))
 
 
-def _told_of_lists(listed: Mapping[str, Sequence[str]]) -> list[str]:
-    """Return remarks on outputs that are no tensors."""
-    return [
-        f"output {name!r} is no tensor; what it is made of is judged in its place: {', '.join(map(repr, values))}"
-        if values
-        else f"output {name!r} is left out: it is no tensor"
-        for name, values in listed.items()
-    ]
+def _told_of_lists(listed: Mapping[str, Sequence[str]], choices: OutputChoices) -> list[str]:
+    """Return remarks on outputs that are no tensors, and not to be ignored."""
+    told = []
+    for name, values in listed.items():
+        judged = [repr(value) for value in values if choices.get(value, ("", 1.0))[0] != "ignore"]
+        if judged:
+            told.append(
+                f"output {name!r} is no tensor; what it is made of is judged in its place: {', '.join(judged)}"
+            )
+        elif not values:
+            told.append(f"output {name!r} is left out: it is no tensor")
+    return told
 
 
 def _before_picking(
@@ -266,7 +270,7 @@ def _check_choices(
         if not 0 < weight < float("inf"):
             raise UsageError(f"the weight of output {name!r} is a positive number, not {weight}")
     if not set(names).isdisjoint(listed):
-        why = "; ".join(_told_of_lists(listed))
+        why = "; ".join(_told_of_lists(listed, {}))
         raise UsageError(
             f"no output of the model can be judged: {why}; without data it can be compressed", code="E035"
         )

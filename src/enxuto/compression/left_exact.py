@@ -28,9 +28,8 @@ def describe_left_exact(
         compressed: the file.
         keep_exact: names, and patterns of them, that were to stay exact.
     """
-    spared = matching_names(model, keep_exact) | set(
-        parts_of_features(model)
-    )  # these stay where no size is asked for
+    # Parts of features, such as positions, stay exact where no size is asked for, and are no mystery.
+    spared = matching_names(model, keep_exact) | set(parts_of_features(model))
     exact = {
         entry.name
         for payload in compressed.payloads

@@ -16,6 +16,7 @@ from typing import Any, Protocol, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from enxuto.data.selection import random_sample
 from enxuto.errors import DataError
 
 __all__ = ["Feeds", "Group", "InputLike", "Samples", "StateLike", "feeds_text"]
@@ -183,6 +184,12 @@ class Samples:
             for name, column in self.columns.items()
         }
         return replace(self, columns=columns, labels=self._labels(chosen), _digests={})
+
+    def draw(self, count: int | None, seed: int) -> Samples:
+        """Return so many samples, drawn at random and kept in their order; all where there are fewer, and for None."""
+        if count is None or count >= len(self):
+            return self
+        return self.take(random_sample(len(self), count, seed))
 
     def head(self, count: int) -> Samples:
         """Return the first samples; arrays are views."""

@@ -37,19 +37,8 @@ RULES = 1
 """The number of these rules, which files keep: other rules fold other constants."""
 
 _MOVING = frozenset(
-    {
-        "Concat",
-        "Flatten",
-        "Gather",
-        "Identity",
-        "Reshape",
-        "Slice",
-        "Split",
-        "Squeeze",
-        "Transpose",
-        "Unsqueeze",
-    }
-)
+    {"Concat", "Flatten", "Gather", "Identity", "Reshape", "Slice", "Split", "Squeeze", "Transpose", "Unsqueeze"}
+)  # fmt: skip
 _COMPUTING = frozenset(
     {
         "Abs", "Add", "Div", "Exp", "MatMul", "Max", "Min", "Mul", "Neg", "Pow", "Reciprocal",

@@ -21,12 +21,8 @@ _OF_IMAGES = ("format", "split", "image_column", "labels")
 
 def limited(samples: Samples, options: ImageOptions) -> Samples:
     """Return as many samples as --limit says, drawn as images are. Raises as `refuse_options_of_images` does."""
-    from enxuto.data.selection import random_sample
-
     refuse_options_of_images({name: getattr(options, name, None) for name in _OF_IMAGES}, samples.path)
-    if options.limit is None or options.limit >= len(samples):
-        return samples
-    return samples.take(random_sample(len(samples), options.limit, options.seed))
+    return samples.draw(options.limit, options.seed)
 
 
 def refuse_options_of_images(given: Mapping[str, Any], path: str | Path | None = None) -> None:

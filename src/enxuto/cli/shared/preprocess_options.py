@@ -122,14 +122,14 @@ class PreprocessOptions:
         name, other = beside or (None, None)
         if stored is None and other is not None and self.build(None, model) is None:
             note(f"images are prepared as {name} says, since the other model says nothing of it")
-        stored_here = stored or other
-        chosen = self.build(stored_here, model)
+        known = stored or other
+        chosen = self.build(known, model)
         if chosen is None:
             chosen = _plain(model)
             how = "fed as they are, 0 to 255" if chosen.divide_by == 1 else "divided by 255 and nothing else"
             warn(f"no preprocessing is known for this model: pixels are {how}; say --preprocess …")
             return chosen
-        if stored_here is not None and (differences := chosen.differences(stored_here)):
+        if known is not None and (differences := chosen.differences(known)):
             whose = f"that of {name}" if stored is None else "the model's own"
             warn(f"the preprocessing differs from {whose}: {'; '.join(differences)}")
         elif other is not None and (differences := chosen.differences(other)):

@@ -27,7 +27,6 @@ from enxuto.compression.judge import Judgement
 from enxuto.compression.output_judge import OutputJudge
 from enxuto.data import Preprocess, open_dataset
 from enxuto.data.samples import Samples
-from enxuto.data.selection import random_sample
 from enxuto.errors import DataError
 from enxuto.metrics import wilson_interval
 from enxuto.onnx_model import Model
@@ -205,8 +204,6 @@ def _samples(
 def _open(model: Model, settings: Mapping[str, Any], path: str, labels: str | None = None) -> Samples:
     found = named_samples(path, model, settings["feedback"], labels=labels)
     if found is not None:
-        most = settings["data"].get("limit")
-        few = most is not None and most < len(found)
-        return found.take(random_sample(len(found), most, settings["data"]["seed"])) if few else found
+        return found.draw(settings["data"].get("limit"), settings["data"]["seed"])
     images = open_dataset(path, require_labels=False, **settings["data"])
     return samples_of(model, images_of(model, images, Preprocess.from_dict(settings["preprocess"])))

@@ -75,7 +75,8 @@ def _files_table(networks: Sequence[NetworkResults]) -> Table:
         mark = corrected("3.1", row.key, "name")
         rows.append((f"published: {row.network}{mark}", row.use, f"{row.size:.2f}", f"{row.share:.3f}"))
     caption = (
-        "MB are 2^20 bytes, as in the source. Weights are all learned values. * is a misprint, corrected"
+        "MB are 2^20 bytes, as in the source. Weights are all learned values; a dash stands for a file that is "
+        "compressed already. * is a misprint, corrected"
     )
     columns = ("network", "classifies", "file, MB", "weights and biases in it, %")
     return Table("Table 3.1: networks and their files", columns, tuple(rows), caption, texts=2)
