@@ -51,6 +51,59 @@ def test_the_highest_price_that_keeps_the_bound(bounds: Bounds, start: float) ->
     assert [trial.price for trial in result.trials] == law.made
 
 
+@dataclass
+class RealLaw(Law):
+    """Losses that grow with a power of the price, scatter, and come in stairs where few samples judge."""
+
+    exponent: float = 1.0
+    scatter: float = 0.0
+    samples: int = 100_000
+
+    def judge(self, model: Any) -> Judgement:
+        price = self.made[-1]
+        wave = math.exp(self.scatter * math.sin(1e4 * math.log(price)))
+        kl = 0.03 * (price / 1e-6) ** self.exponent * wave
+        same = 100 * round(self.samples * math.exp(-math.sqrt(kl) / 3)) / self.samples
+        return Judgement(self.samples, 80.0, kl, (0.0, 1.0), same, (0.0, 100.0), kl, "data", values_loss=kl)
+
+    def keeps(self, bounds: Bounds, price: float) -> bool:
+        self.made.append(price)
+        return bounds.violation(self.judge(None), None) is None
+
+
+@pytest.mark.parametrize("start", [1e-9, 1e-6, 1e-4])
+@pytest.mark.parametrize("exponent", [0.7, 1.0, 1.6])
+@pytest.mark.parametrize(
+    "bounds", [Bounds(max_kl=0.002), Bounds(max_kl=0.05), Bounds(min_snr=15), Bounds(min_snr=40)]
+)
+def test_a_loss_that_follows_the_price_takes_few_files(bounds: Bounds, exponent: float, start: float) -> None:
+    law = RealLaw(exponent=exponent)
+    result = search(cast(Any, law.make), bounds, start, judge=cast(Any, law.judge), weights=law.parameters)
+    assert result.fits
+    assert len(result.trials) <= 9
+    price = result.outcome.price
+    assert law.keeps(bounds, price)
+    assert not law.keeps(bounds, 1.1 * price)
+
+
+@pytest.mark.parametrize("samples", [20, 120, 5000])
+@pytest.mark.parametrize("scatter", [0.0, 0.05, 0.3])
+@pytest.mark.parametrize(
+    "bounds",
+    [Bounds(max_kl=0.03), Bounds(min_snr=20), Bounds(min_agreement=95), Bounds(min_agreement=100),
+     Bounds(max_kl=0.03, min_agreement=96), Bounds(max_kl=0.03, max_drop=0.01), Bounds(max_drop=0.02)],
+)  # fmt: skip
+def test_stairs_and_scatter_end_at_the_bound(bounds: Bounds, scatter: float, samples: int) -> None:
+    """What comes out keeps the bound, and nothing much coarser does, but for the scatter."""
+    law = RealLaw(scatter=scatter, samples=samples)
+    result = search(cast(Any, law.make), bounds, 1e-6, judge=cast(Any, law.judge), weights=law.parameters)
+    assert result.fits
+    assert len(result.trials) <= 14
+    price = result.outcome.price
+    assert law.keeps(bounds, price)
+    assert not law.keeps(bounds, 1.12 * math.exp(4 * scatter) * price)
+
+
 @pytest.mark.parametrize("start", [1e-9, 1e-6, 1e-3])
 @pytest.mark.parametrize("size", [12_000, 25_000, 60_000])
 def test_the_finest_within_a_size(start: float, size: int) -> None:

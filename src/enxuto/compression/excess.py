@@ -1,4 +1,4 @@
-"""How far a loss is from its bound: what a search steers by, and what is compared where two keep it, or neither."""
+"""How far a loss is from its bound: what searches steer by, and what is compared where two keep it, or neither."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ import math
 
 from enxuto.compression.judge import Bounds, Judgement
 
-__all__ = ["excess_of"]
+__all__ = ["excess_of", "room_below"]
+
+_MOST_ROOM = 8.0  # doublings: what hardly loses anything says no more than that there is much room
 
 
 def excess_of(bounds: Bounds, judgement: Judgement) -> float:
@@ -25,3 +27,31 @@ def excess_of(bounds: Bounds, judgement: Judgement) -> float:
     if bounds.min_snr is not None:
         found.append((bounds.min_snr - (judgement.snr_db or 0.0)) / 3)
     return math.inf if any(math.isnan(one) for one in found) else max(found, default=0.0)
+
+
+def room_below(bounds: Bounds, judgement: Judgement) -> float | None:
+    """Return how many times the price of a bit may about double until the first bound is reached; negative beyond it.
+
+    Errors of weights have a power in proportion to the price: so have the divergence and the noise of values, and the
+    share of other answers grows with its root. None where a bound does not follow the price so: a difference of top-1,
+    which may be negative, and what a caller's judge says.
+    """
+    if bounds.max_drop is not None or bounds.max_judge_drop is not None:
+        return None
+    found: list[float] = []
+    if bounds.max_kl is not None:
+        found.append(_doublings(bounds.max_kl, judgement.kl))
+    if bounds.min_agreement is not None and judgement.agreement is not None:
+        found.append(2 * _doublings(100 - bounds.min_agreement, 100 - judgement.agreement))
+    if bounds.min_snr is not None and judgement.snr_db is not None:
+        found.append((judgement.snr_db - bounds.min_snr) / (10 * math.log10(2)))
+    if not found or any(math.isnan(one) for one in found):
+        return None
+    return min(_MOST_ROOM, max(-_MOST_ROOM, min(found)))
+
+
+def _doublings(bound: float, loss: float) -> float:
+    """Return log2 of a bound over a loss; neither is negative, and no loss leaves room, whatever the bound."""
+    if loss <= 0:
+        return math.inf
+    return math.log2(bound / loss) if bound > 0 else -math.inf

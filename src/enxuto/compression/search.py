@@ -13,7 +13,9 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from enxuto.compression.at_price import PricedModel
+from enxuto.compression.excess import room_below
 from enxuto.compression.judge import Bounds, Judgement, JudgeScore
+from enxuto.compression.loss_search import LossSearch
 from enxuto.compression.size_search import SizeSearch
 from enxuto.enx.file import CompressedModel
 from enxuto.errors import UsageError
@@ -21,7 +23,7 @@ from enxuto.errors import UsageError
 __all__ = ["SearchResult", "Trial", "TrialStore", "search"]
 
 _FINEST, _COARSEST = 1e-14, 1e-1  # nats per bit: some 14 bits a weight, and next to none
-_FACTOR = 4.0  # between prices until a bound is passed: a bit a weight
+_FACTOR = 4.0  # between prices: a bit a weight
 _MUCH_COARSER = 64.0  # three bits a weight
 _CLOSE = 1.10  # prices nearer than this are as good as equal: 0.07 bits a weight
 _TRIALS = 16
@@ -181,21 +183,18 @@ class _Search:
         return SearchResult(outcome, self.best.fits, violation, tuple(self.trials), self.best.score)
 
     def by_loss(self, price: float) -> SearchResult:
-        """Step until a bound is passed, then halve the interval of log prices."""
-        good = bad = None
+        """Follow the law that losses grow with the price until a bound is passed, then close in between both sides."""
+        search = LossSearch(closest=math.log2(_CLOSE), smooth=self.bounds.min_agreement is None)
+        lowest, highest = math.log2(self.finest), math.log2(_COARSEST)
         while len(self.trials) < _TRIALS:
-            if self.attempt(price).fits:
-                good = price
-            else:
-                bad = price
-            if good is not None and bad is not None:
-                if bad / good < _CLOSE:
-                    break
-                price = math.sqrt(good * bad)
-            else:
-                price = price * _FACTOR if good is not None else price / _FACTOR
-                if not self.finest <= price <= _COARSEST:
-                    break
+            trial = self.attempt(price)
+            room = None if trial.judgement is None else room_below(self.bounds, trial.judgement)
+            power = search.next_power(math.log2(price), room, trial.fits)
+            if power is None:
+                break
+            price = 2.0 ** min(highest, max(lowest, power))
+            if any(trial.price == price for trial in self.trials):
+                break
         return self.result()
 
     def by_size(self, price: float) -> SearchResult:

@@ -1,0 +1,83 @@
+"""Search for the coarsest steps that keep a bound on the loss, by powers: log2 of the price of a bit.
+
+Where the loss says how much room it leaves below its bound, in powers, a few tries find the bound: at first by the law
+that a doubled price doubles the loss, then between what keeps the bound and what does not. Where it says no more than
+yes or no, the interval is halved.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+__all__ = ["LossSearch"]
+
+_AIM = 0.02  # of room: aimed at, so that most tries end inside the bound
+_NEAR = 0.045  # of room: 3 % of the loss, some half a percent of a file
+_STEP = 2.0  # powers, where nothing is known of the room
+_MOST = 3.0  # powers at once: no law holds farther
+_LEAST_SLOPE = 0.4  # of room by power: where losses hardly move with the price, it says little
+_MARGIN = 0.1  # of an interval, that a try stays away from its ends
+
+
+@dataclass
+class LossSearch:
+    """What is known of a search.
+
+    Attributes:
+        closest: powers that differ by less are as good as equal.
+        smooth: whether the loss has no stairs, so that a try near below the bound ends the search.
+        keeps, breaks: power and room of the coarsest try that keeps the bound, and of the finest one that breaks it.
+        last: of the try before.
+        one_sided: how many tries in a row fell on the same side.
+    """
+
+    closest: float
+    smooth: bool
+    keeps: tuple[float, float | None] | None = None
+    breaks: tuple[float, float | None] | None = None
+    last: tuple[float, float | None] | None = None
+    one_sided: int = 0
+    kept: bool | None = None
+
+    def next_power(self, power: float, room: float | None, fits: bool) -> float | None:
+        """Take in what a power gave; return the power to try next, None where nothing better will come.
+
+        room: powers that are left below the bound, negative beyond it; None where that is not known.
+        """
+        if room is not None and fits != (room >= 0):
+            room = None  # another bound decides
+        self.one_sided = self.one_sided + 1 if fits == self.kept else 1
+        self.kept = fits
+        before, self.last = self.last, (power, room)
+        if fits:
+            self.keeps = power, room
+            if self.smooth and room is not None and room <= _NEAR:
+                return None
+        else:
+            self.breaks = power, room
+        if self.keeps is None or self.breaks is None:
+            return power + self._outwards(power, room, fits, before)
+        return self._between(self.keeps, self.breaks)
+
+    def _outwards(
+        self, power: float, room: float | None, fits: bool, before: tuple[float, float | None] | None
+    ) -> float:
+        """Return how far to go while all tries keep the bound, or all break it."""
+        if room is None:
+            return _STEP if fits else -_STEP
+        slope = 1.0
+        if before is not None and before[1] is not None and before[0] != power:
+            slope = max(_LEAST_SLOPE, (before[1] - room) / (power - before[0]))
+        least = self.closest * 2.0 ** (self.one_sided - 1)
+        far = min(_MOST, max(least, abs(room - _AIM) / slope))
+        return far if fits else -far
+
+    def _between(self, keeps: tuple[float, float | None], breaks: tuple[float, float | None]) -> float | None:
+        """Return the power between one that keeps the bound and one that does not."""
+        (fine, room), (coarse, lack) = keeps, breaks
+        if coarse - fine < self.closest:
+            return None
+        share = 0.5
+        if room is not None and lack is not None and self.one_sided < 3:
+            share = min(1 - _MARGIN, max(_MARGIN, (room - _AIM) / (room - lack)))
+        return fine + (coarse - fine) * share
