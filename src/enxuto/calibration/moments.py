@@ -204,6 +204,10 @@ class _Collector:
         except (DataError, ModelError) as error:  # batches may be unlike the first in ways not foreseen
             self._drop_gradients(str(error))
             return
+        for layer in self._watched():
+            if not np.isfinite(gradients[layer.output]).all():
+                self._drop_gradients(f"the gradient of {layer.output!r} is infinite or no number")
+                return
         self.finish()
         for layer in self._watched():
             y = gradients[layer.output]

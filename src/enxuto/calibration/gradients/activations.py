@@ -31,6 +31,11 @@ def _times(slope: _Slope) -> Rule:
     return rule
 
 
+def _times_finite(slope: _Slope) -> Rule:
+    """Return the rule of y = f(x) whose slope f'(x) is infinite at the edge of where f is defined, and 0 there."""
+    return _times(lambda maker, node: maker.finite(slope(maker, node)))
+
+
 def _masked(maker: GraphMaker, gradient: str, mask: str) -> str:
     """Return the gradient where a mask is true, and zeros elsewhere: a product, twice as fast as Where."""
     return maker.op("Mul", gradient, maker.op("Cast", mask, to=TensorProto.FLOAT))
@@ -236,12 +241,12 @@ def _neg(maker: GraphMaker, node: NodeProto, gradient: str, carries: set[str]) -
 
 ACTIVATION_RULES: dict[str, Rule] = {
     "Abs": _times(_abs),
-    "Acos": _times(_inverse(1.0, -1.0, root=True, sign=-1.0)),
-    "Acosh": _times(_inverse(-1.0, 1.0, root=True)),
-    "Asin": _times(_inverse(1.0, -1.0, root=True)),
+    "Acos": _times_finite(_inverse(1.0, -1.0, root=True, sign=-1.0)),
+    "Acosh": _times_finite(_inverse(-1.0, 1.0, root=True)),
+    "Asin": _times_finite(_inverse(1.0, -1.0, root=True)),
     "Asinh": _times(_inverse(1.0, 1.0, root=True)),
     "Atan": _times(_inverse(1.0, 1.0, root=False)),
-    "Atanh": _times(_inverse(1.0, -1.0, root=False)),
+    "Atanh": _times_finite(_inverse(1.0, -1.0, root=False)),
     "Celu": _times(_celu),
     "Clip": _clip,
     "Cos": _times(_cos),
@@ -253,7 +258,7 @@ ACTIVATION_RULES: dict[str, Rule] = {
     "HardSigmoid": _hard_sigmoid,
     "HardSwish": _times(_hard_swish),
     "LeakyRelu": _leaky_relu,
-    "Log": _times(_log),
+    "Log": _times_finite(_log),
     "Mish": _times(_mish),
     "Neg": _neg,
     "PRelu": _parametric_relu,
@@ -265,7 +270,7 @@ ACTIVATION_RULES: dict[str, Rule] = {
     "Sinh": _times(_function_of_x("Cosh")),
     "Softplus": _times(_softplus),
     "Softsign": _times(_softsign),
-    "Sqrt": _times(_sqrt),
+    "Sqrt": _times_finite(_sqrt),
     "Swish": _times(_swish),
     "Tan": _times(_tan),
     "Tanh": _times(_tanh),

@@ -61,10 +61,11 @@ def _pow(maker: GraphMaker, node: NodeProto, gradient: str, carries: set[str]) -
     found = []
     if base in carries:
         power = maker.op("Pow", a, maker.op("Sub", b, 1.0))
-        own = maker.op("Mul", gradient, maker.op("Mul", b, power))
+        own = maker.op("Mul", gradient, maker.finite(maker.op("Mul", b, power)))
         found.append((base, maker.sum_to(own, base, node.output[0])))
     if exponent in carries:
-        own = maker.op("Mul", gradient, maker.op("Mul", maker.value(node.output[0]), maker.op("Log", a)))
+        slope = maker.op("Mul", maker.value(node.output[0]), maker.op("Log", a))
+        own = maker.op("Mul", gradient, maker.finite(slope))
         found.append((exponent, maker.sum_to(own, exponent, node.output[0])))
     return found
 

@@ -18,6 +18,7 @@ from enxuto.onnx_model import Model
 
 __all__ = ["Contributions", "GraphMaker", "Operand", "Rule", "UnsupportedError", "feed_name"]
 
+_BELOW_INFINITY = 3e38
 _OPSET = 18
 _IR_VERSION = 9
 
@@ -136,6 +137,15 @@ class GraphMaker:
     def reshape_like(self, gradient: str, name: str) -> str:
         """Reshape a gradient to the shape of value `name`, whatever the batch."""
         return self.op("Reshape", gradient, self.template(name))
+
+    def finite(self, slope: str) -> str:
+        """Return a slope with 0 where it is infinite or no number: roots, logarithms and the like at their edge.
+
+        What stands there is mostly a rectifier's zero, which small errors do not move, and 0 · ∞ would spoil all layers
+        before it.
+        """
+        inside = self.op("Less", self.op("Abs", slope), _BELOW_INFINITY)
+        return self.op("Where", inside, slope, 0.0)
 
     def sum_to(self, gradient: str, name: str, output: str) -> str:
         """Sum a gradient of `output`'s shape over the axes along which `name` was broadcast."""

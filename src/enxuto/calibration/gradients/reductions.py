@@ -95,8 +95,8 @@ def _log_sum_exp(maker: GraphMaker, x: str, y: str, axes: Sequence[int]) -> str:
 
 
 def _product(maker: GraphMaker, x: str, y: str, axes: Sequence[int]) -> str:
-    """y / x, for x that are not 0."""
-    return maker.op("Div", y, x)
+    """y / x, and 0 where x is 0."""
+    return maker.finite(maker.op("Div", y, x))
 
 
 def _softmax_axes(maker: GraphMaker, node: NodeProto) -> list[int]:
