@@ -161,6 +161,32 @@ def test_a_layer_of_another_shape_is_compressed_anew() -> None:
     assert float(np.abs(made.to_model().load(name) - grown).max()) < float(np.abs(grown).max()) / 8
 
 
+@pytest.mark.parametrize("change", ["more", "one", "renamed"])
+@pytest.mark.parametrize("exact", [[], ["*"], ["largest"]])
+def test_a_changed_head_of_a_calibrated_file_arrives_with_its_original(
+    change: str, exact: list[str], digits: Model
+) -> None:
+    """Exact tensors of the old file that the new network has in another shape, or not at all, are none of its own."""
+    head = min((one for one in floats(digits) if digits.info(one).shape[:1] == (10,)), key=len)
+    kept = [head if one == "largest" else one for one in exact]
+    if exact == ["*"]:
+        kept = [one for one in floats(digits) if len(digits.info(one).shape) == 1]
+    old = enxuto.compress(digits, bits=5, data=TEST_IMAGES, threads=1, keep_exact=kept).compressed
+    proto = digits.to_proto()
+    outputs = {"more": 12, "one": 1, "renamed": 10}[change]
+    for tensor in proto.graph.initializer:
+        if tensor.dims[0] == 10:
+            array = numpy_helper.to_array(tensor)
+            name = "head." + tensor.name if change == "renamed" else tensor.name
+            for used in proto.graph.node:
+                used.input[:] = [name if one == tensor.name else one for one in used.input]
+            tensor.CopyFrom(numpy_helper.from_array(np.concatenate([array] * 2)[:outputs], name))
+    proto.graph.output[0].type.tensor_type.shape.dim[1].dim_value = outputs
+    new = Model.from_proto(proto)
+    made = enxuto.diff(old, new, original=digits).apply(old)
+    assert verify(made, new).ok
+
+
 @pytest.mark.parametrize(
     ("own", "outputs", "labels"),
     [

@@ -9,8 +9,10 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 import torch
+from onnx import helper, numpy_helper
 
 import enxuto
 from enxuto.compression.at_price import PricedModel
@@ -21,14 +23,21 @@ from enxuto.compression.retrainer import (
     RetrainingCheck,
     RetrainingTask,
     TaskSettings,
+    array_of,
 )
 from enxuto.compression.split import split_for_training
 from enxuto.data import dataset_of_arrays
+from enxuto.data.samples import Samples
 from enxuto.errors import UsageError
 from enxuto.machine.signals import Terminated
+from enxuto.onnx_model import Model
+from enxuto.quantize.grid import Grid
+from enxuto.quantize.tensor import QuantizedTensor
 from enxuto.retraining import training
 from enxuto.retraining.checkpoint import RetrainingCheckpoint
 from enxuto.retraining.divergence import divergence_from
+from enxuto.retraining.student import Student
+from enxuto.runtime import Runner
 from tiny_classifier import CLASSES, JUDGING, MODEL, TRAINING
 
 FEW = enxuto.Retraining(epochs=1.5, batch=16, checks=3, rate=0.03)
@@ -222,11 +231,12 @@ def test_an_interrupted_control_does_not_cost_the_finished_file(
 def test_a_damaged_checkpoint_is_left_alone_with_a_warning(contents: bytes, tmp_path: Path) -> None:
     settings = TaskSettings({}, (), (), 0, 1, tmp_path / "search.trials.jsonl")
     task: Any = SimpleNamespace(settings=settings, bounds=Bounds(max_bytes=9), images=TRAINING)
-    checkpoint = RetrainingCheckpoint(task, FEW)
+    checkpoint = RetrainingCheckpoint(task, FEW, "images")
     assert checkpoint.read() is None
+    assert RetrainingCheckpoint(task, FEW, "others that choose").path != checkpoint.path
     checkpoint.write({"step": 3})
     assert (checkpoint.read() or {})["step"] == 3
-    other = RetrainingCheckpoint(task, replace(FEW, rate=0.5))
+    other = RetrainingCheckpoint(task, replace(FEW, rate=0.5), "images")
     assert other.path != checkpoint.path
     checkpoint.path.replace(other.path)
     assert other.read() is None  # of other settings
@@ -328,6 +338,8 @@ def test_what_retraining_cannot_do_is_one_line(options: dict[str, Any], message:
         {"minutes": 1, "epochs": 1},
         {"minutes": 0},
         {"epochs": float("nan")},
+        {"epochs": 1e308},
+        {"minutes": float("inf")},
         {"mix": 2},
         {"batch": 1},
         {"checks": 0},
@@ -336,6 +348,73 @@ def test_what_retraining_cannot_do_is_one_line(options: dict[str, Any], message:
 def test_settings_that_make_no_sense_are_refused(settings: dict[str, Any]) -> None:
     with pytest.raises(UsageError):
         enxuto.Retraining(**settings)
+
+
+def fixed_batch(size: int) -> onnx.ModelProto:
+    model = onnx.ModelProto()
+    model.CopyFrom(MODEL)
+    for value in (*model.graph.input, *model.graph.output):
+        value.type.tensor_type.shape.dim[0].dim_value = size
+    return model
+
+
+def test_samples_of_a_model_that_takes_one_at_a_time_are_trained_on(calibrations: Path) -> None:
+    """Fixed batch 1: arrays are kept one by one, and trained on together."""
+    arrays = {"x": TRAINING}, {"x": JUDGING}
+    result = enxuto.compress(
+        fixed_batch(1), calibration=arrays[0], data=arrays[1], images=64, outputs=CLASSES, retrain=FEW, bits=3.1,
+        cache=calibrations, threads=1,
+    )  # fmt: skip
+    assert retrained_of(result).images == 1.5 * 512
+    assert result.calibrated is not None
+    assert result.calibrated.trained_on is not None
+    assert result.calibrated.trained_on[0] == 512
+
+
+@pytest.mark.parametrize(
+    ("columns", "message"),
+    [
+        ({"x": [np.zeros((1, 1, 8, 8)), np.zeros((1, 1, 9, 8))]}, r"of one size; those of 'x' have"),
+        ({"x": [np.zeros((4, 1, 8, 8))] * 2}, r"batch size is fixed"),
+        ({"x": [np.zeros(())] * 2}, r"first axis"),
+        ({"x": np.zeros((2, 3), np.int64)}, r"floating-point numbers; 'x' takes int64"),
+        ({"x": np.zeros((2, 3)), "y": np.zeros((2, 3))}, r"a model of one input; here are x, y"),
+    ],
+)
+def test_samples_that_cannot_train_are_told_apart(columns: dict[str, Any], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        array_of(Samples(columns, "a.npz"))
+
+
+def test_a_matrix_that_is_its_own_transpose_is_trained_the_right_way_round() -> None:
+    """Its numbers say nothing of how a network holds it; levels that are learned are not symmetric any more."""
+    generator = np.random.default_rng(0)
+    half = generator.standard_normal((64, 64)).astype(np.float32)
+    arrays = {"s": half + half.T, "last": generator.standard_normal((64, 10)).astype(np.float32)}
+    graph = helper.make_graph(
+        [helper.make_node("Flatten", ["x"], ["a"]), helper.make_node("MatMul", ["a", "s"], ["b"]),
+         helper.make_node("Relu", ["b"], ["c"]), helper.make_node("MatMul", ["c", "last"], ["y"])],
+        "symmetric",
+        [helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, ["n", 1, 8, 8])],
+        [helper.make_tensor_value_info("y", onnx.TensorProto.FLOAT, ["n", 10])],
+        [numpy_helper.from_array(array, name) for name, array in arrays.items()],
+    )  # fmt: skip
+    proto = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    model = Model.from_proto(proto)
+    grid = Grid(0.5)
+    levels = {
+        name: QuantizedTensor(np.rint(array / 0.5).astype(np.int32), grid) for name, array in arrays.items()
+    }
+    decoded = model.replace_weights(
+        {name: tensor.reconstruct().astype(np.float32) for name, tensor in levels.items()}
+    )
+    student = Student(decoded, arrays, levels, {}, 0.1, shape=(1, 8, 8))
+    with torch.no_grad():
+        for weight in student.weights.values():
+            weight.latent += torch.from_numpy(generator.normal(0, 2, weight.latent.shape).astype(np.float32))
+        found = student(torch.from_numpy(TRAINING[:8])).numpy()
+    want = Runner(decoded.replace_weights(student.values()), threads=1).scores(TRAINING[:8])
+    np.testing.assert_allclose(found, want, rtol=1e-4, atol=1e-3)
 
 
 def test_without_pytorch_the_error_names_the_extra(

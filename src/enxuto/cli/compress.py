@@ -131,7 +131,7 @@ def run(
     from enxuto.opening import onnx_metadata, preprocess_of
 
     _refuse_contradictions(size, quantizer, tensors, calibration)
-    retraining.check_fits(calibration)
+    retraining.check_fits(calibration, sized=size != SizeOptions())
     scheme, streamed = quantizer.scheme(), writes_to_stdout(output, json=json)
     model = Model.read(source, keep_docs=tensors.keep_docs)
     metadata: dict[str, Any] = onnx_metadata(model)

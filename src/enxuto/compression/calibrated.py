@@ -7,6 +7,7 @@ calibrates. With neither, synthetic images calibrate, and no answers can be boun
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -53,6 +54,7 @@ __all__ = ["CalibratedResult", "compress_within"]
 
 _FIRST_BITS = 3.0
 _MOST_BITS = 14.0  # a weight: nothing finer is tried first, however large the size allowed
+_FAR = 1.02  # times the size asked for: training makes up for less
 _BATCH = 64  # as the verbs that compare: sums in another order differ in the last digit
 
 
@@ -64,7 +66,7 @@ class CalibratedResult:
     does not hold on these images, though it holds on those that judged the search. retrained: what retraining found,
     whose best file is then the outcome. before_retraining: how the calibrated file does on the held-out images.
     unbounded: what to say of outputs that lose much there and that no bound is of, or of answers that change though the
-    bound holds.
+    bound holds. trained_on: how many images trained, and their hash.
     """
 
     search: SearchResult
@@ -75,6 +77,7 @@ class CalibratedResult:
     retrained: Retrained | None = None
     before_retraining: Judgement | None = None
     unbounded: str | None = None
+    trained_on: tuple[int, str] | None = None
 
     @property
     def outcome(self) -> PricedModel:
@@ -199,8 +202,17 @@ def compress_within(
     how = TaskSettings(metadata, roles, tuple(kept_exact), seed, threads, log.path, progress, on_check)
     retrained = None
     if retrain is not None:
+        if bounds.max_bytes is not None and found.outcome.model.file_bytes > _FAR * bounds.max_bytes:
+            warnings.warn(
+                f"training starts at a calibrated file that is not enough: {found.violation}", stacklevel=1
+            )
         retrained = retrain(_task(calibration, found, parts, opened, judge, bounds, how))
-    return _report(found, retrained, calibration, bounds, opened.judge(parts.held_out))
+    result = _report(found, retrained, calibration, bounds, opened.judge(parts.held_out))
+    return (
+        result
+        if retrained is None
+        else replace(result, trained_on=(len(parts.training), parts.training.hash))
+    )
 
 
 def _task(

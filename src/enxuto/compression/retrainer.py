@@ -239,11 +239,27 @@ def array_of(images: npt.NDArray[Any] | Samples) -> npt.NDArray[Any]:
     """Return images or samples as the one array (N, …) that training takes. Raises `UsageError` for others."""
     if isinstance(images, np.ndarray):
         return images
-    column = next(iter(images.columns.values()))
-    if len(images.columns) > 1 or not isinstance(column, np.ndarray) or column.dtype.kind != "f":
+    name, column = next(iter(images.columns.items()))
+    if len(images.columns) > 1 or images.feedback:
+        reason = "a model of one input" if len(images.columns) > 1 else "samples apart, without --feedback"
+        raise UsageError(f"retraining takes {reason}; here are {', '.join(images.columns)}", code="E032")
+    if not isinstance(column, np.ndarray):
+        shapes = sorted({array.shape for array in column})
+        if len(shapes) > 1:
+            raise UsageError(
+                f"retraining takes samples of one size; those of {name!r} have {shapes[0]} and {shapes[-1]}",
+                code="E032",
+            )
+        if not shapes[0] or shapes[0][0] != 1:
+            raise UsageError(
+                f"retraining takes samples (1, …) or (N, …) as {name!r}, not {shapes[0]}: the model's first axis is "
+                "not that of samples, or its batch size is fixed",
+                code="E032",
+            )
+        column = np.concatenate(list(column))
+    if column.dtype.kind != "f":
         raise UsageError(
-            "retraining takes images of one size, or samples (N, …) of numbers for a model of one input",
-            code="E032",
+            f"retraining takes inputs of floating-point numbers; {name!r} takes {column.dtype}", code="E032"
         )
     return column
 

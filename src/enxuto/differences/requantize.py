@@ -127,10 +127,12 @@ class _Requantization:
         found = {}
         for payload in self.old.payloads:
             if isinstance(payload.row, ExactRow) and payload.row.tensors[0].data_type in FLOAT_TYPES:
+                if not all(map(self._is_the_same_kind, payload.row.tensors)):
+                    continue
                 for name, array in payload.arrays().items():
                     if name in self._unchanged:
                         found[name] = array
-                    elif (change := self._change(name)) is not None and change.shape == array.shape:
+                    elif (change := self._change(name)) is not None:
                         found[name] = (array + change).astype(array.dtype)
         return found
 
@@ -181,7 +183,7 @@ class _Requantization:
         return None if path is None else path.reshape(tensor.levels.shape)
 
     def _change(self, name: str) -> npt.NDArray[np.float64] | None:
-        """Return how far a weight moved since the old file was made; None where that is not known."""
+        """Return how far a weight of the same shape moved since the old file was made; None where that is not known."""
         if self.original is None:
             return None
         before = np.asarray(self.original.load(name), np.float64)

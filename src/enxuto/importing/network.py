@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import numpy as np
 from torch import Tensor, nn
 
 __all__ = ["OnnxNetwork", "Step"]
@@ -88,6 +89,19 @@ class OnnxNetwork(nn.Module):
                 del values[name]
         outputs = tuple(values[name] for name in self.signature.outputs)
         return outputs[0] if len(outputs) == 1 else outputs
+
+    def is_turned(self, key: str, array: np.ndarray) -> bool | None:
+        """Say whether the state holds an initializer's array transposed under a key; None where in yet another form.
+
+        A matrix that is its own transpose tells nothing by its numbers, so what was written down when the network was
+        made is asked first.
+        """
+        held = self.state_dict()[key].detach().cpu().numpy()
+        for turned in (True, False) if key in self.turned else (False, True):
+            form = array.T if turned and array.ndim == 2 else None if turned else array
+            if form is not None and held.shape == form.shape and np.array_equal(held, form):
+                return turned
+        return None
 
     def extra_repr(self) -> str:
         """What `print(network)` shows first."""

@@ -22,9 +22,11 @@ _FORMAT, _VERSION = "enxuto retraining", 3
 class RetrainingCheckpoint:
     """The file of a task's checkpoint, which goes when training is done."""
 
-    def __init__(self, task: RetrainingTask, settings: Retraining) -> None:
+    def __init__(self, task: RetrainingTask, settings: Retraining, chosen_by: str) -> None:
+        """chosen_by: the hash of the images that choose among files: losses on others cannot be compared."""
         digest = hashlib.sha256(json.dumps([repr(settings), repr(task.bounds), task.settings.seed]).encode())
         digest.update(task.images.data)
+        digest.update(chosen_by.encode())
         record = task.settings.record
         self._key = digest.hexdigest()
         self.path: Path = record.with_name(f"{record.name.partition('.')[0]}.{self._key[:16]}.retraining.pt")

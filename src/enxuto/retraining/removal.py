@@ -16,7 +16,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
@@ -201,14 +200,14 @@ def _cuts(network: OnnxNetwork, model: Model, channels: ChannelMap, kept: KeptCh
         for layer, positions in kept.removed().items()
         for position in positions
     }
-    state, cuts = network.state_dict(), Cuts({}, frozenset())
+    cuts = Cuts({}, frozenset())
     groups = set()
     for binding in channels.bindings:
         left = [position for position, atom in enumerate(binding.atoms) if atom not in removed]
         if len(left) == len(binding.atoms):
             continue
         name = network.initializers.get(binding.tensor)
-        flipped = None if name is None else _is_transposed(state[binding.tensor].numpy(), model.load(name))
+        flipped = None if name is None else network.is_turned(binding.tensor, model.load(name))
         if name is None or flipped is None:
             raise ModelError(
                 f"filters of zeros were left in: {binding.tensor} is no weight of the graph", code="E034"
@@ -218,15 +217,6 @@ def _cuts(network: OnnxNetwork, model: Model, channels: ChannelMap, kept: KeptCh
         if binding.tensor in channels.depthwise:
             groups.add(name)
     return Cuts(cuts.places, frozenset(groups))
-
-
-def _is_transposed(held: npt.NDArray[Any], array: npt.NDArray[Any]) -> bool | None:
-    """Say whether a tensor is an initializer transposed; None where it is in another form."""
-    if held.shape == array.shape and np.array_equal(held, array):
-        return False
-    if array.ndim == 2 and held.shape == array.T.shape and np.array_equal(held, array.T):
-        return True
-    return None
 
 
 def macs_by_layer(network: OnnxNetwork) -> Mapping[str, float]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
@@ -15,6 +14,8 @@ if TYPE_CHECKING:
     from enxuto.onnx_model import Model
 
 __all__ = ["Retraining"]
+
+_MOST = 1e6  # minutes or epochs: two years
 
 
 @dataclass(frozen=True)
@@ -54,8 +55,8 @@ class Retraining:
             raise UsageError("minutes= and epochs= both say how long; give one of them", code="E022")
         for name in ("minutes", "epochs", "rate"):
             value = getattr(self, name)
-            if value is not None and not 0 < value < math.inf:
-                raise UsageError(f"{name}= is a positive number, not {value}")
+            if value is not None and not 0 < value <= _MOST:
+                raise UsageError(f"{name}= is a positive number of at most {_MOST:,.0f}, not {value:g}")
         if not 0 <= self.mix <= 1:
             raise UsageError(f"mix= is a share from 0 to 1, not {self.mix}")
         for name, choices in (

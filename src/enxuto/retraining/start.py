@@ -18,6 +18,7 @@ from enxuto.retraining.student import Student
 __all__ = ["Start", "start_of"]
 
 _COARSER = 2.0  # times the price of the calibrated file: training makes up for so much
+_FEWEST_BITS = 1.0  # a weight, whose steps are those that a control is trained in at most
 _TRIES, _NEAR = 6, 0.02  # how often a price is looked for that gives the size, and how near is near enough
 _BIAS_STEP = 2.0  # times the one of calibrated files: training makes up for its errors
 
@@ -75,6 +76,8 @@ def _levels_of(
     names = quantizable_weights(calibration.model, task.settings.roles, task.settings.keep_exact)
     if most is None or not to_size:
         price = _COARSER * task.start.price
+        if not to_size:  # of a file of next to no bits steps are so large that nothing is learned in them
+            price = min(price, calibration.price_of_bits(_FEWEST_BITS))
         return price, calibration.round_at(price, names, trellis=False)
     price, known = task.start.price, list[tuple[float, float]]()
     for number in range(_TRIES):

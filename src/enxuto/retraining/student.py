@@ -66,7 +66,7 @@ class Student(nn.Module):
         for key, name in network.initializers.items():
             if key not in state:
                 continue
-            transposed = _is_transposed(state[key], start.load(name))
+            transposed = network.is_turned(key, start.load(name))
             if transposed is None:
                 continue
             if name in levels:
@@ -137,13 +137,3 @@ class Student(nn.Module):
     def bits_of_levels(self) -> float:
         """Return the bits of all levels as the rate model has them."""
         return sum(self.rates[name].bits_of_levels(weight.latent) for name, weight in self.weights.items())
-
-
-def _is_transposed(parameter: Tensor, array: np.ndarray) -> bool | None:
-    """Say whether a parameter is an initializer transposed; None where it is in another form."""
-    held = parameter.detach().numpy()
-    if held.shape == array.shape and np.array_equal(held, array):
-        return False
-    if array.ndim == 2 and held.shape == array.T.shape and np.array_equal(held, array.T):
-        return True
-    return None

@@ -86,7 +86,7 @@ class _Run:
         self.level = self.last = math.inf  # losses of what training starts from, and of the last file
         self.beside = 0.0  # bytes of the file beside what the rate model says of its levels
         self.best: list[torch.Tensor] | None = None  # averages that `outcome` was made of; None: the start
-        self.checkpoint = RetrainingCheckpoint(task, settings)
+        self.checkpoint = RetrainingCheckpoint(task, settings, self.first.judgement.data_hash)
         self.seconds = 0.0  # of earlier runs
         saved = self.checkpoint.read()
         if saved is None or not self._resume(saved):

@@ -82,16 +82,21 @@ def retraining_json(result: CalibratedResult) -> dict[str, Any]:
 def image_counts(result: CalibratedResult) -> dict[str, Any]:
     """Return how many images did what (`samples`), their hashes (`data`), and the `seed` that split them."""
     judged = next((trial.judgement for trial in result.search.trials if trial.judgement is not None), None)
+    if judged is None and result.retrained is not None:
+        judged = result.retrained.start.judgement  # the images that choose among files
     parts = {"judging": judged, "reporting": result.held_out}
+    trained = {} if result.trained_on is None else {"training": result.trained_on}
     measured = {name: part for name, part in parts.items() if part is not None}
     calibration = result.calibration
     return {
         "samples": {
             "calibration": len(calibration.samples),
+            **{name: count for name, (count, _) in trained.items()},
             **{name: part.samples for name, part in measured.items()},
         },
         "data": {
             "calibration": calibration.source,
+            **{name: digest for name, (_, digest) in trained.items()},
             **{name: part.data_hash for name, part in measured.items()},
         },
         "seed": calibration.seed,

@@ -73,14 +73,19 @@ class RetrainingOptions:
         if self.retrain:
             self.retrainer()  # refuses values that make no sense
 
-    def check_fits(self, calibration: CalibrationOptions) -> None:
-        """Raise `UsageError` where images or a bound that retraining needs are missing."""
+    def check_fits(self, calibration: CalibrationOptions, *, sized: bool) -> None:
+        """Raise `UsageError` where images or a bound that retraining needs are missing. sized: a size is given."""
         if self.retrain and (calibration.data is None or calibration.synthetic):
             raise UsageError("--retrain needs images to train on and to judge by; give --data", code="E023")
         if self.retrain and calibration.judge is not None:
             raise UsageError(
                 "--retrain is bounded by --max-kl, --min-agreement or --max-drop; leave out --judge",
                 code="E022",
+            )
+        if self.retrain and not (sized or calibration.is_bounded):
+            raise UsageError(
+                "--retrain trains towards a bound; give --bits, --target-size, --max-kl, --min-agreement or --max-drop",
+                code="E023",
             )
         retrainer = self.retrainer()
         if retrainer is not None:
