@@ -31,6 +31,20 @@ def png(value: int, mode: str = "RGB", size: tuple[int, int] = (3, 2)) -> bytes:
 # --- class folders
 
 
+@pytest.mark.parametrize("name", ["labels.csv", "labels.TSV"])
+def test_a_table_beside_one_folder_of_images_is_pointed_at(name: str, tmp_path: Path) -> None:
+    (tmp_path / "img").mkdir()
+    (tmp_path / "img" / "a.png").write_bytes(png(1))
+    (tmp_path / name).write_text("file,label\nimg/a.png,cat\n")
+    with pytest.raises(DataError, match=f"name it: .*{name}"):
+        open_dataset(tmp_path)
+    assert open_dataset(tmp_path / name).classes == ("cat",)
+    (tmp_path / "dog").mkdir()
+    (tmp_path / "dog" / "b.png").write_bytes(png(2))
+    (note,) = open_dataset(tmp_path).notes
+    assert name in note
+
+
 @pytest.fixture
 def animals(tmp_path: Path) -> Path:
     for name, value in (("dog/b.png", 3), ("dog/a.PNG", 2), ("cat/deep/x.png", 1)):

@@ -49,6 +49,12 @@ def test_png_opens_and_one_epoch_suffices(tmp_path: Path) -> None:
         assert picture.size == (1590, 555)
 
 
+def test_one_epoch_has_one_number(tmp_path: Path) -> None:
+    shown = texts(draw_losses({"a-net": RECORDS[:1]}, tmp_path / "one.svg", title="losses"))
+    assert not any(number in shown for number in ("0.945", "0.96", "0.975", "1.02", "1.05"))
+    assert "losses: a-net" in shown
+
+
 def test_the_same_history_gives_the_same_bytes(tmp_path: Path) -> None:
     for ending in ("svg", "png"):
         first = draw_training(RECORDS, tmp_path / f"a.{ending}", title="a").read_bytes()

@@ -128,6 +128,14 @@ def test_the_command_is_told_of_its_own_images_alone(tmp_path: Path) -> None:
     told = [dict(one.origin) for one in read_results([tmp_path]).exhibits]
     assert told[0]["command"] == "enxuto study souza"
     assert "command" not in told[1]
+    (tmp_path / "other-1234").mkdir()
+    made = {"command": "enxuto study souza --data other", "data": records[0]["data_hash"] + "x"}
+    other = [
+        one["data_hash"] for one in map(json.loads, (tmp_path / "records.jsonl").read_text().splitlines())
+    ][-1]
+    (tmp_path / "other-1234" / "provenance.json").write_text(json.dumps(made | {"data": other}))
+    told = [dict(one.origin) for one in read_results([tmp_path]).exhibits]
+    assert [one.get("command") for one in told] == ["enxuto study souza", "enxuto study souza --data other"]
 
 
 @pytest.mark.parametrize(

@@ -201,6 +201,13 @@ def test_charts_and_tables_of_every_point(tmp_path: Path) -> None:
         assert "macro F1 %" in text
     assert "close to the original" in written[2].read_text()
     assert draw_curve(curve_of(ROWS[:1]), tmp_path, ".png") == []
+    alone = [
+        row | {"method": "A-law"} if row["method"] == "μ-law" else row
+        for row in ROWS
+        if row["method"] in ("μ-law", "original")
+    ]
+    drawn = draw_curve(curve_of(alone), tmp_path, ".svg")
+    assert [path.name for path in drawn] == ["resnet18-methods.svg", "resnet18-bytes.svg"]
     assert len(points_table(curve).rows) == 6
     lines = curve_csv([curve]).splitlines()
     assert len(lines) == 7

@@ -29,7 +29,7 @@ from enxuto.studies.souza.points import SouzaStudy, points
 from enxuto.studies.souza.published import MEGABYTE, NETWORKS, PUBLISHED
 from enxuto.studies.souza.records import changed_settings, changes, make_records, over_seeds, scale_title
 from enxuto.studies.souza.scales import SCALES
-from enxuto.studies.souza.source_tables import comparison_table
+from enxuto.studies.souza.source_tables import comparison_table, network_tables
 from enxuto.studies.souza.tables import as_csv, tables
 from enxuto.study import Executor, Local, Point, Result, Serial, Study, StudyResults
 from enxuto.study.executor import Outcome
@@ -432,6 +432,13 @@ def test_tables_of_the_source() -> None:
     ]  # fmt: skip
     assert rows[-1][2:] == ("-18.81", "–", "+6.2 %", "+6.2 %", "+1.9 %", "+3.0 %")
     assert not [title for title in (table.title for table in tables(records[:5])) if "data sets" in title]
+    latest_first = {table.title: table for table in network_tables(records[::-1])}
+    assert latest_first["squeezenet-cifar on 2 data sets"].rows == rows
+    own = made_up(7) | {"network": "squeezenet-dsc"}
+    three = {table.title: table for table in network_tables([own, *records])}["squeezenet-dsc on 3 data sets"]
+    firsts = [row[0] for row in three.rows]
+    assert firsts[:4] == ["CIFAR-10", "CIFAR-10", "CIFAR-100", "CIFAR-100"]
+    assert firsts[5:] == ["change to CIFAR-100"] * 2 + [f"change to {firsts[4]}"]
 
 
 def _with_gpu(record: dict[str, Any]) -> dict[str, Any]:

@@ -57,6 +57,15 @@ CONFIGS = {
     "folder": ('folder = "x"\n[[networks]]\nmodel = "a"\ndata = "b"\n', "folder"),
     "one image": ('images = 1\n[[networks]]\nmodel = "a"\ndata = "b"\n', "2 or more"),
     "text": ("networks = 3\n", "networks"),
+    "levels of one number": (
+        'levels = [4]\n[[networks]]\nmodel = "a"\ndata = "b"\n',
+        r"toml: levels: two whole numbers",
+    ),
+    "levels of a network": (
+        '[[networks]]\nmodel = "a"\ndata = "b"\nlevels = "4"\n',
+        r"networks.0.levels: two whole",
+    ),
+    "nothing of a network": ('[[networks]]\nmodel = "a"\n', r"networks.0.data: is needed"),
     "empty list": ('[[networks]]\nmodel = []\ndata = "b"\n', "model"),
 }
 
@@ -86,6 +95,36 @@ def test_lists_make_the_product_with_names_that_differ(tmp_path: Path) -> None:
     points = choosing_points(read_config(tmp_path / "study.toml"), networks[0])
     assert [point.settings["compress"]["method"] for point in points] == ["original", "midtread", "enxuto"]
     assert points[0].paths["published"] == "vgg"
+
+
+def test_networks_of_one_name_are_told_apart_by_their_files(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        (tmp_path / f"{name}.onnx").write_bytes(MODEL.read_bytes())
+    (tmp_path / "study.toml").write_text(
+        f'bits = []\nmethods = ["midtread"]\nlevels = [5, 5]\n[data.few]\npath = "{TEST_IMAGES}"\nlimit = 30\n'
+        '[[networks]]\nmodel = ["b.onnx", "a.onnx"]\ndata = "few"\nname = "mine"\n'
+    )
+    networks = open_networks(read_config(tmp_path / "study.toml"))
+    assert [one.name for one in networks] == ["mine, b.onnx", "mine, a.onnx"]
+
+
+@pytest.mark.parametrize(
+    ("tables", "network", "says"),
+    [
+        ("[preprocess.plain]\ndivide_by = 255.0\n", 'preprocess = "plan"', "did you mean 'plain'"),
+        ("[preprocess.plain]\ndivide_by = 'x'\n", 'preprocess = "plain"', r"\[preprocess.plain\]"),
+        ("", 'data = "fwe"', "did you mean 'few'"),
+    ],
+)
+def test_names_that_a_file_lacks_are_told_with_those_it_has(
+    tables: str, network: str, says: str, tmp_path: Path
+) -> None:
+    data = "" if network.startswith("data") else 'data = "few"\n'
+    (tmp_path / "study.toml").write_text(
+        f'[data.few]\npath = "{TEST_IMAGES}"\n{tables}[[networks]]\nmodel = "{MODEL}"\n{data}{network}\n'
+    )
+    with pytest.raises(UsageError, match=says):
+        open_networks(read_config(tmp_path / "study.toml"))
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -20,6 +20,7 @@ from enxuto.cli.shared.study_options import (
     Scheduler,
     choose_executor,
     data_name,
+    existing_tables_folder,
     exit_on_failures,
     merge_records,
     scale_name,
@@ -274,6 +275,7 @@ def _show(
     alike = [one for one in all_data if one["data"] in images and one["point"] not in asked] + records
     written = [*write_tables(alike, target, all_data), *draw_trainings(alike, folder, target, all_data)]
     write_provenance(target, made)
+    _refresh_others(all_data, folder, images)
     for record in records:
         note(_line(record, folder))
     if as_json:
@@ -297,6 +299,19 @@ def _show(
         show_study_table(table)
     names = ", ".join(path.name for path in written if path.parent == target)
     note(f"in {target}: {names}; in {folder}: records.jsonl and a folder for each network trained here")
+
+
+def _refresh_others(all_data: Sequence[Mapping[str, Any]], folder: Path, done: Collection[str]) -> None:
+    """Write the tables of the folder's other data sets anew: those of a network on several data sets are in all."""
+    from enxuto.report.figures.souza import draw_trainings
+    from enxuto.studies.souza.files import write_tables
+
+    for data in dict.fromkeys(str(one["data"]) for one in all_data if one["data"] not in done):
+        place = existing_tables_folder(folder, {"data": data}, _data_of)
+        if place is not None and (place / "souza.md").is_file():
+            records = [one for one in all_data if one["data"] == data]
+            write_tables(records, place, all_data)
+            draw_trainings(records, folder, place, all_data)
 
 
 def _line(record: Mapping[str, Any], folder: Path) -> str:

@@ -147,11 +147,13 @@ def _detect(place: Path) -> str:
 def _detect_file(file: Path) -> str | None:
     with file.open("rb") as stream:
         start = stream.read(4)
-    if start == b"PAR1" or file.suffix == ".parquet":
+    if start == b"PAR1" or file.suffix.lower() == ".parquet":
         return "parquet"
-    if file.suffix == ".npz":
+    if file.suffix.lower() == ".npz":
         return "npz"
-    if file.suffix in TABLE_SUFFIXES or start == b"user":  # Adience's folds are .txt and begin with user_id
+    if (
+        file.suffix.lower() in TABLE_SUFFIXES or start == b"user"
+    ):  # Adience's folds are .txt and begin with user_id
         return "table"
     if IDX_FILE.fullmatch(file.name) or start[:3] == b"\0\0\x08":
         return "idx"

@@ -104,11 +104,13 @@ def provenance_of(document: Document, data: str | None = None) -> Mapping[str, A
 
     data: the hash of the images of a part of the document; empty where the provenance is of other images.
     """
-    found = document.values.get("provenance")
-    if not isinstance(found, dict) or (
-        document.results and data is not None and found.get("data", data) != data
-    ):
+    several = document.values.get("provenance"), *document.values.get("provenances", ())
+    known = [one for one in several if isinstance(one, dict)]
+    if document.results and data is not None:
+        known = [one for one in known if one.get("data", data) == data]
+    if not known:
         return {}
+    found = known[0]
     return {key: value for key, value in found.items() if key != "data"} if document.results else found
 
 
@@ -123,9 +125,11 @@ def _records(path: Path, data: bytes) -> tuple[list[Document], list[str]]:
     if not results:
         return [], problems or [f"{path}: no records; left out"]
     values: dict[str, Any] = {"kinds": list(dict.fromkeys(one.kind for one in results))}
-    command = _command(path.parent / _PROVENANCE)
-    if command:
+    if command := _command(path.parent / _PROVENANCE):
         values["provenance"] = command
+    # Tables of further data sets lie in folders of their own, each with what made it.
+    others = [_command(file) for file in sorted(path.parent.glob(f"*/{_PROVENANCE}"))]
+    values["provenances"] = [one for one in others if one]
     return [Document(_display_name(path), values, results, str(path))], problems
 
 

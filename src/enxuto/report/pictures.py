@@ -223,6 +223,9 @@ def _scale(axes: Axes, panel: Panel) -> None:
         most = 1.15 * max(steps) if steps else highest + _AIR * (highest - y.start)
         axes.set_ylim(y.start, most if most > y.start else None)
     if x.whole:
+        low, high = axes.get_xlim()
+        if high - low < 1:  # one number alone, which else would lie between fractions
+            axes.set_xlim((low + high - 1) / 2, (low + high + 1) / 2)
         axes.xaxis.set_major_locator(whole_numbers())
     if x.down:
         axes.invert_xaxis()

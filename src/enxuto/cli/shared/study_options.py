@@ -26,6 +26,7 @@ __all__ = [
     "Svg",
     "choose_executor",
     "data_name",
+    "existing_tables_folder",
     "exit_on_failures",
     "merge_records",
     "scale_name",
@@ -153,6 +154,18 @@ def tables_folder(
     path = folder if first == subject else folder / f"{data_name(data)}-{content_hash(subject)[:8]}"
     path.mkdir(parents=True, exist_ok=True)
     return path
+
+
+def existing_tables_folder(
+    folder: Path, subject: Mapping[str, Any], subject_of: Callable[[Result], object]
+) -> Path | None:
+    """Return the folder that `tables_folder` made for a subject, whatever its data were called; None without one."""
+    from enxuto.study import Store, content_hash
+
+    first = next((found for found in map(subject_of, Store(folder).results()) if found is not None), None)
+    if first == subject:
+        return folder
+    return next(iter(sorted(folder.glob(f"*-{content_hash(subject)[:8]}"))), None)
 
 
 def show_study_table(table: Table) -> None:

@@ -99,8 +99,13 @@ def _run(points: Sequence[Point], folder: Path, executor: Executor, stage: str) 
         with study_progress(f"tonin, {stage}", _name) as report:
             return Study(points, folder).run(executor, report)
     except KeyboardInterrupt as interrupt:
-        note(f"interrupted; what is finished is in {folder}: the same command resumes")
-        raise typer.Exit(exit_code(interrupt)) from None
+        raise _stopped(folder, interrupt) from None
+
+
+def _stopped(folder: Path, interrupt: KeyboardInterrupt) -> typer.Exit:
+    """Say where the finished part is; returns what ends the verb."""
+    note(f"interrupted; what is finished is in {folder}: the same command resumes")
+    return typer.Exit(exit_code(interrupt))
 
 
 def _name(result: Result) -> str:
@@ -125,9 +130,12 @@ def _show(
     for name, text in (("tonin.md", as_markdown(shown)), ("tonin.csv", tonin_csv(found))):
         with atomic_write(folder / name) as file:
             file.write(text.encode())
-    draw_networks(found, folder, ".png")
-    draw_staircases(folder)
     write_provenance(folder, made)
+    try:
+        draw_networks(found, folder, ".png")
+        draw_staircases(folder)
+    except KeyboardInterrupt as interrupt:
+        raise _stopped(folder, interrupt) from None
     if as_json:
         print_json({**_as_json(found, stages), "folder": str(folder), "provenance": made})
         return

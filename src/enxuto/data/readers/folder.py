@@ -23,6 +23,7 @@ __all__ = ["has_image_folders", "has_loose_images", "read_folder"]
 
 _IMAGES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm"})
 _PARTS = ("train", "test", "val", "valid", "validation")
+_TABLES = (".csv", ".tsv")
 _LARGEST_NUMBER = 99_999  # folder names beyond (dates, say) are names, not labels
 
 
@@ -81,6 +82,13 @@ def _labelled_source(
             f"{root} has no images in class folders; put each class's images in a folder of its own",
             code="E043",
         )
+    tables = [file.name for file in _direct_files(root) if file.suffix.lower() in _TABLES]
+    if tables and len(folders) == 1:
+        raise DataError(
+            f"{root} has one folder of images, {folders[0].name}, and {tables[0]} beside it; if that says what is on "
+            f"the images, name it: {root / tables[0]}",
+            code="E042",
+        )
     by_place, classes, numeric_names = _labels_and_names(root, [folder.name for folder in folders])
     return Source(
         path=str(path),
@@ -91,7 +99,10 @@ def _labelled_source(
         fetch=lambda index: read_sample(files[index]),
         name=lambda index: f"sample {index} ({files[index].relative_to(root)})",
         notes=_notes(root, ignored, empty, loose, _circular_links(root))
-        + _number_notes(by_place, numeric_names),
+        + _number_notes(by_place, numeric_names)
+        + tuple(
+            f"{name} beside the class folders is not read; folders are the classes" for name in tables[:1]
+        ),
         numeric_names=numeric_names,
     )
 

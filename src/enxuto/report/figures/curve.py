@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,20 +16,14 @@ from enxuto.studies.curve.tables import Curve
 __all__ = ["draw_curve", "draw_outputs"]
 
 _METRICS = ("top1", "top5", "macro_precision", "macro_recall", "macro_f1", "mrr")
-_METHODS = ("midrise", "midtread", "μ-law", "minifloat", "half", DEFAULT_METHOD, CALIBRATED_METHOD)
-_ZONES = (
-    "midrise", "dead-zone 0.1", "dead-zone 0.25", "dead-zone 0.4", "midtread", "dead-zone 0.7", DEFAULT_METHOD,
-    CALIBRATED_METHOD,
-)  # fmt: skip
-_FILES = (
+_ZONE = "dead-zone"
+_BESIDE_ZONES = (
+    "midrise",
     "midtread",
-    "dead-zone 0.4",
-    "dead-zone 0.7",
-    "μ-law",
-    "minifloat",
     DEFAULT_METHOD,
     CALIBRATED_METHOD,
-)
+)  # the first two are dead zones of 0 and 0.5
+_NO_FILES = ("midrise", "half", "dead-zone 0.1", "dead-zone 0.25")  # of which the files are much larger
 
 
 def draw_curve(curve: Curve, folder: str | Path, ending: str) -> list[Path]:
@@ -40,14 +34,14 @@ def draw_curve(curve: Curve, folder: str | Path, ending: str) -> list[Path]:
     """
     title = f"{curve.model}: {curve.about}"
     written = []
-    for name, methods in (("methods", _METHODS), ("dead-zones", _ZONES)):
-        chart = _select(rate_chart(curve), methods)
+    for name, is_shown in (("methods", _is_no_zone), ("dead-zones", _is_by_zones)):
+        chart = _select(rate_chart(curve), is_shown)
         if chart is not None:
             keys = [key for key in _METRICS if key in {measure.key for measure in chart.y}]
             entropy = [measure.key for measure in chart.x].index("entropy_bits")
             path = Path(folder) / f"{curve.model}-{name}{ending}"
             written.append(draw_panels(make_panels(chart, x=entropy, y=keys), path, title=title, columns=3))
-    chart = _select(rate_chart(curve), _FILES)
+    chart = _select(rate_chart(curve), lambda method: method not in _NO_FILES)
     if chart is not None:
         whole = Panel(chart, chart.frames[0], chart.x[0], chart.y[0])
         close = replace(
@@ -72,9 +66,17 @@ def draw_outputs(curve: Curve, folder: str | Path, ending: str) -> Path | None:
     return path
 
 
-def _select(chart: Chart, methods: Sequence[str]) -> Chart | None:
+def _is_no_zone(method: str) -> bool:
+    return not method.startswith(_ZONE)
+
+
+def _is_by_zones(method: str) -> bool:
+    return method.startswith(_ZONE) or method in _BESIDE_ZONES
+
+
+def _select(chart: Chart, is_shown: Callable[[str], bool]) -> Chart | None:
     """The chart with the lines of some methods and the original's; None where none of them has a point."""
-    series = [one for one in chart.frames[0].series if one.name in methods or one.form == "rule"]
+    series = [one for one in chart.frames[0].series if is_shown(one.name) or one.form == "rule"]
     if all(one.form == "rule" for one in series):
         return None
     return replace(chart, frames=(replace(chart.frames[0], series=tuple(series)),))

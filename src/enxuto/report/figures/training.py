@@ -67,8 +67,10 @@ def draw_losses_of_data_sets(
             (Measure("loss", _LOSS, start=0),), (Frame(data_set, series),),
         )  # fmt: skip
         panels += [
-            replace(panel, title=data_set if len(data_sets) > 1 else "") for panel in make_panels(chart)
+            replace(panel, title=data_set if data_set != title else "") for panel in make_panels(chart)
         ]
+    if len(styles) == 1:  # and so no legend
+        title = f"{title}: {next(iter(styles))}"
     return draw_panels(panels, path, title=title, columns=len(panels))
 
 

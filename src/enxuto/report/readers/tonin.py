@@ -94,7 +94,8 @@ def staircase_chart() -> Chart:
         x=(Measure("x", "weight"),),
         y=(Measure("y", "weight after rounding"),),
         frames=frames,
-        note="Dead zones, μ-law and A-law have 2^3 levels, minifloats p 2 and q 2; fit: the largest weight is 1.",
+        note="From −1 to 1 in 2^3 steps (odd quantizers have 9 levels), minifloats with p 2 and q 2; fit: the largest "
+        "weight is 1.",
     )
 
 

@@ -114,10 +114,15 @@ def timed_caption(records: Sequence[Record]) -> str:
 def network_tables(records: Sequence[Record]) -> list[Table]:
     """Tables 1 to 5: one for each network that has results on several data sets, and how much they change.
 
-    records: of all data sets; of several results for one network and data set the last counts.
+    records: of all data sets; of several results for one network and data set the last counts. The source's data sets
+    come first, in its order, whichever was run first.
     """
+    order = list(PUBLISHED)
+    places = {
+        id(record): order.index(name) for record in records if (name := record.get("data_set")) in order
+    }
     by_network: dict[str, dict[str, Record]] = {}
-    for record in records:
+    for record in sorted(records, key=lambda one: places.get(id(one), len(order))):
         by_network.setdefault(str(record["network"]), {})[data_set_title(record)] = record
     return [_network_table(name, found) for name, found in by_network.items() if len(found) > 1]
 
@@ -129,14 +134,17 @@ def _network_table(name: str, found: Mapping[str, Record]) -> Table:
         rows.append((title, "measured", *_cells(ours)))
         if known is not None:
             rows.append((title, "published", *_cells(known)))
-    first, *_, last = found.values()
-    for by, make in (("measured", _Facts.measured), ("published", _Facts.published)):
-        before, after = make(first), make(last)
-        if before is not None and after is not None:
-            rows.append(("change", by, *_changes(before, after)))
+    (_, first), *others = found.items()
+    for title, other in others:
+        label = "change" if len(others) == 1 else f"change to {title}"
+        for by, make in (("measured", _Facts.measured), ("published", _Facts.published)):
+            before, after = make(first), make(other)
+            if before is not None and after is not None:
+                rows.append((label, by, *_changes(before, after)))
     columns = ("data set", "", "top-1 %", "top-5 %", "parameters", "size MB", "GPU ms", "CPU ms")
     caption = (
-        "Change: from the first to the last data set, accuracies in points, the others in %. MB: 10⁶ bytes; "
+        "Change: from the first data set, accuracies in points, the others in %. Of several trainings of a network on "
+        "one data set the last is shown. MB: 10⁶ bytes; "
         "published sizes are converted, as its two data sets have two different MB. Times: one image"
         f"{timed_caption(list(found.values()))}"
     )

@@ -21,6 +21,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from enxuto.data import Preprocess, preset
+from enxuto.data.preprocess import PRESETS
 from enxuto.data.readers.table import holds_folds
 from enxuto.errors import UsageError, did_you_mean
 from enxuto.files import read_toml
@@ -148,6 +149,8 @@ class ToninConfig(_Settings):
         """Return the data set of that name, or the one at that path; of Adience all folds where none is named."""
         found = self.data.get(name) or DataSet(path=name)
         place = self.folder / found.path
+        if name not in self.data and not place.exists() and (hint := did_you_mean(name, self.data)):
+            raise UsageError(f"{place}: no such data, and no [data.{name}]{hint}", code="E010")
         if found.split is None and holds_folds(place):
             found = found.model_copy(update={"split": "all"})  # as the source: nothing is trained here
         return found.model_copy(update={"path": str(place)}) if place.exists() else found
@@ -155,9 +158,20 @@ class ToninConfig(_Settings):
     def preprocessing(self, name: str) -> Preprocess:
         """Return a preprocessing by its name in the file, as a TOML file, or as a preset."""
         if name in self.preprocess:
-            return Preprocess.from_dict(self.preprocess[name])
+            try:
+                return Preprocess.from_dict(self.preprocess[name])
+            except UsageError as error:
+                raise UsageError(f"[preprocess.{name}]: {error}", code=error.code) from error
         place = self.folder / name
-        return Preprocess.from_toml(place) if name.endswith(".toml") or place.is_file() else preset(name)
+        if name.endswith(".toml") or place.is_file():
+            return Preprocess.from_toml(place)
+        if name not in PRESETS and self.preprocess:
+            known = [*self.preprocess, *PRESETS]
+            raise UsageError(
+                f"no preprocessing is called {name!r}{did_you_mean(name, known)}; there are {', '.join(known)}",
+                code="E021",
+            )
+        return preset(name)
 
 
 def read_config(path: str | Path) -> ToninConfig:
@@ -174,7 +188,9 @@ def read_config(path: str | Path) -> ToninConfig:
         if first["type"] == "extra_forbidden":
             fields = _fields_of(place)
             known = f"{did_you_mean(place.rsplit('.', 1)[-1], fields)}; known are {', '.join(fields)}"
-        message = first["msg"].removeprefix("Value error, ")
+        message = _PLAIN_WORDS.get(first["type"]) or first["msg"].removeprefix("Value error, ")
+        if place.split(".")[-2:-1] == ["levels"] or place.endswith("levels"):
+            place, message = place.partition("levels")[0] + "levels", "two whole numbers, such as [2, 12]"
         raise UsageError(
             f"{path}: {place + ': ' if place else ''}{message[:1].lower()}{message[1:]}{known}"
         ) from error
@@ -184,6 +200,9 @@ def read_config(path: str | Path) -> ToninConfig:
         except UsageError as error:
             raise UsageError(f"{path}: {error}", code=error.code) from error
     return config.model_copy(update={"folder": Path(path).resolve().parent})
+
+
+_PLAIN_WORDS = {"extra_forbidden": "no such setting", "missing": "is needed"}
 
 
 def _without_types(places: Sequence[str | int]) -> list[str | int]:

@@ -187,12 +187,19 @@ def _split_images(
 
 
 def _name_apart(found: Sequence[ToninNetwork], apart: Sequence[tuple[str, str]]) -> list[ToninNetwork]:
-    """Networks with names that differ: by data, by preprocessing too, or by number. apart: names of both."""
-    names = [one.name for one in found]
+    """Networks with names that differ: by the model's file, by data, by preprocessing too, or by number.
+
+    apart: names of the data and of the preprocessing.
+    """
+    files: dict[str, set[Path]] = {}
+    for one in found:
+        files.setdefault(one.name, set()).add(one.model)
+    own = [f"{one.name}, {Path(one.model).name}" if len(files[one.name]) > 1 else one.name for one in found]
     forms: list[list[str]] = [
-        [one.name, f"{one.name}, {data}", f"{one.name}, {data}, {how}", f"{one.name}, {number}"]
-        for number, (one, (data, how)) in enumerate(zip(found, apart, strict=True), start=1)
+        [name, f"{name}, {data}", f"{name}, {data}, {how}", f"{name}, {number}"]
+        for number, (name, (data, how)) in enumerate(zip(own, apart, strict=True), start=1)
     ]
+    names = own
     for form in range(1, 4):
         names = [forms[place][form] if names.count(name) > 1 else name for place, name in enumerate(names)]
     return [replace(one, name=name) for one, name in zip(found, names, strict=True)]
