@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,9 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 __all__ = ["Published", "draw_accuracies"]
+
+
+_MARGIN = 0.14  # of the range of costs, left and right of the points
 
 
 @dataclass(frozen=True)
@@ -46,10 +50,12 @@ def draw_accuracies(points: Sequence[Published], path: str | Path) -> Path:
         ("parameters", [one.parameters for one in points]),
     ]
     for axis, (label, costs) in zip(axes, panels, strict=True):
+        drawn = []
         for line in dict.fromkeys(one.line for one in points):
             rows = sorted((x, one.top1) for x, one in zip(costs, points, strict=True) if one.line == line)
             colour, marker = looks[line[0]]
             axis.plot(*zip(*rows, strict=True), color=colour, marker=marker, linewidth=0.8, markersize=5)
+            drawn += list(pairwise(rows))
         axis.set_xscale("log")
         low, high = min(costs), max(costs)
         ticks = [step * 10**power for power in range(3, 12) for step in (1, 3)]
@@ -59,8 +65,8 @@ def draw_accuracies(points: Sequence[Published], path: str | Path) -> Path:
         )
         axis.set_xticks([], minor=True)
         axis.set_xlabel(label)
-        axis.margins(x=0.14, y=0.08)
-        _name_points(axis, [(one.name, x, one.top1) for x, one in zip(costs, points, strict=True)])
+        axis.margins(x=_MARGIN, y=0.08)
+        _name_points(axis, [(one.name, x, one.top1) for x, one in zip(costs, points, strict=True)], drawn)
     axes[0].set_ylabel("published ImageNet top-1, %")
     figure.suptitle(
         "Published accuracy; sources measure in different ways, lines join those of one", fontsize=11
@@ -68,15 +74,29 @@ def draw_accuracies(points: Sequence[Published], path: str | Path) -> Path:
     return save(figure, path)
 
 
-def _name_points(axis: Axes, points: Sequence[tuple[str, int, float]]) -> None:
+def _name_points(
+    axis: Axes,
+    points: Sequence[tuple[str, int, float]],
+    lines: Sequence[tuple[tuple[int, float], tuple[int, float]]],
+) -> None:
     """Write names beside points: right of the point where that is free, else left, above or below."""
     places = ((4, -3, "left"), (-4, -3, "right"), (0, 5, "center"), (0, -10, "center"))
     low, high = (math.log10(pick(x for _, x, _ in points)) for pick in (min, max))
-    width, height = 1.28 * (high - low), 1.16 * (max(y for *_, y in points) - min(y for *_, y in points))
+    width, height = (
+        (1 + 2 * _MARGIN) * (high - low),
+        1.16 * (max(y for *_, y in points) - min(y for *_, y in points)),
+    )
     taken: list[tuple[float, float, float, float]] = []
     # A sign is about 0.011 of the panel's width and 0.028 of its height; a point's own dot takes room too.
     spots = [((math.log10(x) - low) / width, y / height) for _, x, y in points]
     taken += [(x - 0.008, y - 0.012, x + 0.008, y + 0.012) for x, y in spots]
+    edge = _MARGIN / (1 + 2 * _MARGIN)
+    taken += [(-9, -9, -edge, 9), (1 - edge, -9, 9, 9)]
+    for (start, first), (end, last) in lines:
+        for share in (place / 16 for place in range(1, 16)):
+            x = (math.log10(start) * (1 - share) + math.log10(end) * share - low) / width
+            y = (first * (1 - share) + last * share) / height
+            taken.append((x - 0.002, y - 0.003, x + 0.002, y + 0.003))
     for (name, x, y), (across, up) in zip(points, spots, strict=True):
         size = 0.0115 * len(name)
         boxes = []

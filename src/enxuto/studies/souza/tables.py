@@ -145,7 +145,10 @@ def _published_caption(records: Sequence[Record]) -> str:
     if not names:
         return ""
     sizes = ", ".join(f"{MEGABYTE[name]:,} bytes for {name}" for name in names)
-    return f"Published: Souza 2020, all of CIFAR, up to 200 epochs; sizes converted, its MB is {sizes}. "
+    return (
+        f"Published: Souza 2020, all of CIFAR, up to 200 epochs; sizes converted, its MB is {sizes}; data are known by "
+        "their classes' names. "
+    )
 
 
 def _machines(records: Sequence[Record]) -> str:
