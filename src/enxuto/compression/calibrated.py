@@ -84,6 +84,10 @@ class CalibratedResult:
         """The compressed model that was found."""
         return self.search.outcome
 
+    def after_training_on(self, images: Dataset | Samples) -> CalibratedResult:
+        """Return the result with how many images trained, and their hash."""
+        return replace(self, trained_on=(len(images), images.hash))
+
 
 @advise_on_failure("compress it without images")
 def compress_within(
@@ -152,9 +156,10 @@ def compress_within(
     if retrain is not None:
         given = array_of(parts.training if isinstance(parts.training, Samples) else samples)
         retrain.check_model(judged_outputs.measured(model), given.shape[1:])
-    is_classifier = judged_outputs.answers is not None
     known = {loss.name: loss.kind for loss in judged_outputs.losses}
-    opened = _Opened(reference or model, preprocess, outputs, threads, is_classifier, known)
+    opened = _Opened(
+        reference or model, preprocess, outputs, threads, judged_outputs.answers is not None, known
+    )
     judge = opened.judge(parts.judging, bounds) if bounds.limits_answers else None
 
     def measure() -> Calibration:
@@ -200,19 +205,11 @@ def compress_within(
     )
     kept_exact = calibration.patterns_of(keep_exact)
     how = TaskSettings(metadata, roles, tuple(kept_exact), seed, threads, log.path, progress, on_check)
-    retrained = None
-    if retrain is not None:
-        if bounds.max_bytes is not None and found.outcome.model.file_bytes > _FAR * bounds.max_bytes:
-            warnings.warn(
-                f"training starts at a calibrated file that is not enough: {found.violation}", stacklevel=1
-            )
-        retrained = retrain(_task(calibration, found, parts, opened, judge, bounds, how))
-    result = _report(found, retrained, calibration, bounds, opened.judge(parts.held_out))
-    return (
-        result
-        if retrained is None
-        else replace(result, trained_on=(len(parts.training), parts.training.hash))
-    )
+    reporter = opened.judge(parts.held_out)
+    if retrain is None:
+        return _report(found, None, calibration, bounds, reporter)
+    retrained = retrain(_task(calibration, found, parts, opened, judge, bounds, how))
+    return _report(found, retrained, calibration, bounds, reporter).after_training_on(parts.training)
 
 
 def _task(
@@ -225,6 +222,10 @@ def _task(
     how: TaskSettings,
 ) -> RetrainingTask:
     """Return what is to be retrained, from the images that train and those that choose."""
+    if bounds.max_bytes is not None and found.outcome.model.file_bytes > _FAR * bounds.max_bytes:
+        warnings.warn(
+            f"training starts at a calibrated file that is not enough: {found.violation}", stacklevel=1
+        )
     chooser = judge or opened.judge(parts.judging)
     assert chooser is not None, "images that train go with images that choose"
     data, preprocess = parts.training, opened.preprocess

@@ -241,7 +241,9 @@ def array_of(images: npt.NDArray[Any] | Samples) -> npt.NDArray[Any]:
         return images
     name, column = next(iter(images.columns.items()))
     if len(images.columns) > 1 or images.feedback:
-        reason = "a model of one input" if len(images.columns) > 1 else "samples apart, without --feedback"
+        reason = (
+            "a model of one input" if len(images.columns) > 1 else "samples apart, not steps of sequences"
+        )
         raise UsageError(f"retraining takes {reason}; here are {', '.join(images.columns)}", code="E032")
     if not isinstance(column, np.ndarray):
         shapes = sorted({array.shape for array in column})
