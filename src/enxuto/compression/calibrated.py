@@ -18,7 +18,7 @@ from enxuto.calibration.cache import cached_calibration, calibration_folder, cal
 from enxuto.calibration.calibrate import calibrate
 from enxuto.calibration.calibration import Calibration
 from enxuto.calibration.kept_kinds import kinds_to_keep
-from enxuto.calibration.outputs import OutputChoices, find_losses, run_together
+from enxuto.calibration.outputs import JudgedOutputs, OutputChoices, find_losses, run_together
 from enxuto.calibration.running import samples_of
 from enxuto.calibration.sequences import single_steps
 from enxuto.compression.at_price import PricedModel, compress_at
@@ -156,10 +156,7 @@ def compress_within(
     if retrain is not None:
         given = array_of(parts.training if isinstance(parts.training, Samples) else samples)
         retrain.check_model(judged_outputs.measured(model), given.shape[1:])
-    known = {loss.name: loss.kind for loss in judged_outputs.losses}
-    opened = _Opened(
-        reference or model, preprocess, outputs, threads, judged_outputs.answers is not None, known
-    )
+    opened = _Opened(reference or model, preprocess, outputs, threads, judged_outputs)
     judge = opened.judge(parts.judging, bounds) if bounds.limits_answers else None
 
     def measure() -> Calibration:
@@ -261,21 +258,20 @@ def _report(
 
 @dataclass(frozen=True)
 class _Opened:
-    """Makes judges of samples: of a classifier of images with labels, or of all outputs, whose kinds are `known`."""
+    """Makes judges of samples: of a classifier of images with labels, or of all outputs, of kinds as in `outputs`."""
 
     model: Model
     preprocess: Preprocess
     choices: OutputChoices | None
     threads: int
-    is_classifier: bool
-    known: Mapping[str, str]
+    outputs: JudgedOutputs
 
     def judge(
         self, data: Dataset | Samples | None, bounds: Bounds | None = None
     ) -> Judge | OutputJudge | None:
         if data is None:
             return None
-        if isinstance(data, Dataset) and self.is_classifier:
+        if isinstance(data, Dataset) and self.outputs.answers is not None:
             if bounds is not None:
                 return _judge(self.model, data, self.preprocess, self.threads, bounds)
             return Judge(self.model, data, self.preprocess, threads=self.threads, batch=_BATCH)
@@ -283,7 +279,8 @@ class _Opened:
         samples = run_together(self.model, samples_of(self.model, found), threads=self.threads)
         if isinstance(data, Dataset) and data.labelled:
             samples = replace(samples, labels=data.labels)
-        judge = OutputJudge(self.model, samples, self.choices, threads=self.threads, known=self.known)
+        known = {loss.name: loss.kind for loss in self.outputs.losses}
+        judge = OutputJudge(self.model, samples, self.choices, threads=self.threads, known=known)
         if bounds is not None and bounds.max_drop is not None:
             if judge.by_chance is None:
                 raise UsageError(
