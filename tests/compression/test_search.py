@@ -9,6 +9,7 @@ from typing import Any, cast
 
 import pytest
 
+from enxuto.compression.figures import figure_beyond
 from enxuto.compression.judge import Bounds, Judgement
 from enxuto.compression.search import search
 from enxuto.errors import UsageError
@@ -185,3 +186,21 @@ def test_bounds_that_mean_nothing(values: dict[str, Any], message: str) -> None:
 def test_answers_cannot_be_bounded_without_images() -> None:
     with pytest.raises(UsageError, match="images to judge by"):
         search(cast(Any, Law().make), Bounds(max_kl=0.1), 1e-6, weights=100_000)
+
+
+@pytest.mark.parametrize(
+    ("value", "bound", "form", "digits", "text"),
+    [
+        (0.0312, 0.01, "g", 3, "0.0312"),
+        (0.03000041, 0.03, "g", 3, "0.0300004"),
+        (29.9996, 30.0, "f", 2, "29.9996"),
+        (29.5, 30.0, "f", 2, "29.50"),
+        (0.5000001, 0.5, "f", 2, "0.5000001"),
+        (math.nextafter(1.0, 2.0), 1.0, "f", 2, "1.0000000000000002"),
+        (-math.inf, 30.0, "f", 2, "-inf"),
+    ],
+)
+def test_a_figure_beyond_a_bound_reads_beyond_it(
+    value: float, bound: float, form: str, digits: int, text: str
+) -> None:
+    assert figure_beyond(value, bound, form, digits) == text

@@ -7,6 +7,7 @@ calibrates. With neither, synthetic images calibrate, and no answers can be boun
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -54,6 +55,8 @@ __all__ = ["CalibratedResult", "compress_within"]
 
 _FIRST_BITS = 3.0
 _MOST_BITS = 14.0  # a weight: nothing finer is tried first, however large the size allowed
+_FEWEST_BITS = 0.1  # a weight: nothing coarser is tried first, however large the loss allowed
+_CAREFUL = 0.3  # of the price by the law: errors that act together, and layers with few bits, lose more
 _FAR = 1.02  # times the size asked for: training makes up for less
 _BATCH = 64  # as the verbs that compare: sums in another order differ in the last digit
 
@@ -181,7 +184,6 @@ def compress_within(
             progress("judging", 0, 1)
         return outcome
 
-    bits = _FIRST_BITS if bounds.max_bytes is None else 8 * bounds.max_bytes / max(1, parameters(model))
     origin = [source, *([] if reference is None else [calibration_key(reference, samples, seed, outputs)])]
     log = TrialLog(
         cache or calibration_folder(),
@@ -193,7 +195,7 @@ def compress_within(
     found = search(
         make,
         bounds,
-        calibration.price_of_bits(min(bits, _MOST_BITS)) if first_price is None else first_price,
+        _first_price(calibration, bounds, parameters(model)) if first_price is None else first_price,
         judge=judge,
         score=score,
         weights=parameters(calibration.model),
@@ -207,6 +209,21 @@ def compress_within(
         return _report(found, None, calibration, bounds, reporter)
     retrained = retrain(_task(calibration, found, parts, opened, judge, bounds, how))
     return _report(found, retrained, calibration, bounds, reporter).after_training_on(parts.training)
+
+
+def _first_price(calibration: Calibration, bounds: Bounds, weights: int) -> float:
+    """Return the price that is tried first: of the size asked for, or where the bound on the loss should be.
+
+    A loss D that falls by a factor of four with each bit of n weights has the slope D · 2 ln 2 / n, as at equal slope.
+    """
+    if bounds.max_bytes is not None:
+        return calibration.price_of_bits(min(_MOST_BITS, 8 * bounds.max_bytes / max(1, weights)))
+    losses = [] if bounds.max_kl is None else [bounds.max_kl]
+    losses += [] if bounds.min_snr is None else [10 ** (-bounds.min_snr / 10)]
+    if not losses:
+        return calibration.price_of_bits(_FIRST_BITS)
+    price = _CAREFUL * min(losses) * 2 * math.log(2) / max(1, weights)
+    return min(calibration.price_of_bits(_FEWEST_BITS), max(calibration.price_of_bits(_MOST_BITS), price))
 
 
 def _task(

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from enxuto.calibration.answers import kind_of_scores
+from enxuto.compression.figures import figure_beyond
 from enxuto.data import Dataset, Preprocess
 from enxuto.enx.file import CompressedModel
 from enxuto.errors import DataError, UsageError
@@ -138,19 +139,22 @@ class Bounds:
     def _answers_violation(self, judgement: Judgement) -> str | None:
         # Asked whether the bound holds: NaN holds none. Without labels nothing is known to be lost.
         if self.max_drop is not None and judgement.drop is not None and not judgement.drop <= self.max_drop:
-            return f"{judgement.drop:.2f} points of top-1 are lost, more than {self.max_drop:g}"
+            lost = figure_beyond(judgement.drop, self.max_drop, "f", 2)
+            return f"{lost} points of top-1 are lost, more than {self.max_drop:g}"
         if self.min_snr is not None and not (
             judgement.snr_db is not None and judgement.snr_db >= self.min_snr
         ):
-            known = math.floor(100 * (judgement.snr_db or 0)) / 100  # rounded up it would seem to be enough
-            return f"the signal is {known:.2f} dB above the error, less than {self.min_snr:g}"
+            known = figure_beyond(judgement.snr_db or 0.0, self.min_snr, "f", 2)
+            return f"the signal is {known} dB above the error, less than {self.min_snr:g}"
         same = judgement.agreement
         if self.min_agreement is not None and not (same is not None and same >= self.min_agreement):
-            return f"{same or 0:.2f} % of answers stay, fewer than {self.min_agreement:g}"
+            stay = figure_beyond(same or 0.0, self.min_agreement, "f", 2)
+            return f"{stay} % of answers stay, fewer than {self.min_agreement:g}"
         if self.max_kl is not None and not judgement.kl <= self.max_kl:
             if math.isnan(judgement.kl):
                 return f"scores are no numbers, so that no divergence is known to be at most {self.max_kl:g} nats"
-            return f"the divergence is {judgement.kl:.3g} nats, more than {self.max_kl:g}"
+            lost = figure_beyond(judgement.kl, self.max_kl, "g", 3)
+            return f"the divergence is {lost} nats, more than {self.max_kl:g}"
         return None
 
 
