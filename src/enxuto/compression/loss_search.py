@@ -27,8 +27,8 @@ class LossSearch:
         closest: powers that differ by less are as good as equal.
         smooth: whether the loss has no stairs, so that a try near below the bound ends the search.
         keeps, breaks: power and room of the coarsest try that keeps the bound, and of the finest one that breaks it.
-        last: of the try before.
-        one_sided: how many tries in a row fell on the same side.
+        last: power and room of the last try.
+        one_sided: how many tries in a row fell on the same side: of those that keep the bound if `kept`.
     """
 
     closest: float
@@ -49,12 +49,12 @@ class LossSearch:
         self.one_sided = self.one_sided + 1 if fits == self.kept else 1
         self.kept = fits
         before, self.last = self.last, (power, room)
+        if fits and self.smooth and room is not None and room <= _NEAR:
+            return None
         if fits:
-            self.keeps = power, room
-            if self.smooth and room is not None and room <= _NEAR:
-                return None
+            self.keeps = self.last
         else:
-            self.breaks = power, room
+            self.breaks = self.last
         if self.keeps is None or self.breaks is None:
             return power + self._outwards(power, room, fits, before)
         return self._between(self.keeps, self.breaks)
