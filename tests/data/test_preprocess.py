@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from enxuto.data import PRESETS, Preprocess, plain_preprocess, preset
+from enxuto.data import PRESETS, Preprocess, preset
 from enxuto.errors import DataError, UsageError
 
 
@@ -204,20 +204,3 @@ def test_output_shape() -> None:
 def test_unknown_preset_lists_the_known() -> None:
     with pytest.raises(UsageError, match="resnet-cifar, imagenet, efficientnet-lite"):
         preset("vgg")
-
-
-@pytest.mark.parametrize(
-    ("shape", "whole", "text"),
-    [
-        ((None, 3, 8, 8), False, "RGB, x/255, NCHW"),
-        ((None, 1, 8, 8), False, "L, x/255, NCHW"),
-        ((1, 8, 8, 1), True, "L, x, NHWC"),
-        ((1, None, None, 3), False, "RGB, x/255, NHWC"),
-        ((None, None, 8, 8), False, "RGB, x/255, NCHW"),
-        ((None, 1, 8), False, "RGB, x/255, NCHW"),
-    ],
-)
-def test_what_images_need_at_least_follows_from_the_inputs_shape(
-    shape: tuple[int | None, ...], whole: bool, text: str
-) -> None:
-    assert plain_preprocess(shape, whole).describe() == text

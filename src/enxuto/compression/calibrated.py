@@ -53,7 +53,7 @@ from enxuto.runtime import advise_on_failure
 
 __all__ = ["CalibratedResult", "compress_within"]
 
-_FIRST_BITS = 3.0
+_FIRST_BITS = 3.0  # a weight, where a loss is bounded; coarser at first where the bound allows it
 _MOST_BITS = 14.0  # a weight: nothing finer is tried first, however large the size allowed
 _FEWEST_BITS = 0.1  # a weight: nothing coarser is tried first, however large the loss allowed
 _CAREFUL = 0.3  # of the price by the law: errors that act together, and layers with few bits, lose more
@@ -223,7 +223,7 @@ def _first_price(calibration: Calibration, bounds: Bounds, weights: int) -> floa
     if not losses:
         return calibration.price_of_bits(_FIRST_BITS)
     price = _CAREFUL * min(losses) * 2 * math.log(2) / max(1, weights)
-    return min(calibration.price_of_bits(_FEWEST_BITS), max(calibration.price_of_bits(_MOST_BITS), price))
+    return min(calibration.price_of_bits(_FEWEST_BITS), max(calibration.price_of_bits(_FIRST_BITS), price))
 
 
 def _task(

@@ -326,14 +326,11 @@ def preset(name: str) -> Preprocess:
 
 
 def plain_preprocess(shape: Sequence[int | None], whole: bool) -> Preprocess:
-    """Return what images need at least to fit an input: its layout, colours or grey, and values of its kind.
+    """Return what images need at least to fit an input: its layout, and values of its kind.
 
     Args:
         shape: of the input, None where a size is not fixed.
         whole: whether it takes whole numbers: then pixels, 0 to 255, as they are, else divided by 255.
     """
     last = len(shape) == 4 and shape[3] in (1, 3) and shape[1] not in (1, 3)
-    grey = len(shape) == 4 and shape[3 if last else 1] == 1
-    return Preprocess(
-        divide_by=1.0 if whole else 255.0, layout="NHWC" if last else "NCHW", channels="L" if grey else "RGB"
-    )
+    return Preprocess(divide_by=1.0 if whole else 255.0, layout="NHWC" if last else "NCHW")

@@ -51,8 +51,25 @@ def check_shape(info: InputInfo, shape: Sequence[int]) -> None:
     if not fits or shape[0] < 1:
         expected = ("N", *("any" if size is None else size for size in info.shape[1:]))
         raise DataError(
-            f"the model takes {shape_text(expected)} as {info.name!r}, got {shape_text(shape)}", code="E044"
+            f"the model takes {shape_text(expected)} as {info.name!r}, got {shape_text(shape)}{_way(info, shape)}",
+            code="E044",
         )
+
+
+def _way(info: InputInfo, shape: Sequence[int]) -> str:
+    """Return how images come to fit, where no more than their colours or the order of their axes is wrong."""
+    wanted, given = tuple(info.shape[1:]), tuple(shape[1:])
+    if len(wanted) != 3 or len(given) != 3:
+        return ""
+    for axis in (0, 2):
+        rest = wanted[:axis] + wanted[axis + 1 :], given[:axis] + given[axis + 1 :]
+        if (wanted[axis], given[axis]) == (1, 3) and all(
+            want in (None, got) for want, got in zip(*rest, strict=True)
+        ):
+            return "; preprocessing with channels=L makes images grey"
+    if wanted[2] in (1, 3) and given == (wanted[2], *wanted[:2]):
+        return "; preprocessing with layout=NHWC puts channels last"
+    return ""
 
 
 def check_sizes(info: InputInfo, sizes: Sequence[int]) -> None:
