@@ -8,7 +8,13 @@ from dataclasses import replace
 import numpy as np
 from onnx import ModelProto
 
-from enxuto.calibration.output_kinds import behind_arg_max, class_axis, compacts, kind_of_output
+from enxuto.calibration.output_kinds import (
+    behind_arg_max,
+    class_axis,
+    compacts,
+    kind_of_output,
+    says_values,
+)
 from enxuto.calibration.sensitivity import run_groups
 from enxuto.data.samples import Group
 from enxuto.errors import DataError, EnxutoError
@@ -16,7 +22,7 @@ from enxuto.metrics.divergence import log_probabilities
 from enxuto.metrics.losses import OutputLoss, output_variance
 from enxuto.onnx_model import Model, output_ending
 
-__all__ = ["computed_outputs", "listed_outputs", "measured_model", "output_loss", "unpeeled"]
+__all__ = ["computed_outputs", "guess_remark", "listed_outputs", "measured_model", "output_loss", "unpeeled"]
 
 _SAME = 2e-2  # of a probability
 _DEEPEST = 64  # nodes between a sequence and its tensors
@@ -116,6 +122,13 @@ def output_loss(
     if not scale > 0:
         return "it is the same for all samples", ""
     return OutputLoss(name, "values", name, scale=scale), remark
+
+
+def guess_remark(loss: OutputLoss) -> list[str]:
+    """Return the remark on an output that is taken for scores of classes though neither its graph nor name says so."""
+    if loss.kind != "classes" or loss.operator or says_values(loss.name) is not None:
+        return []
+    return [f"output {loss.name!r} looks like scores of classes; outputs={loss.name}=values says otherwise"]
 
 
 def _classes(

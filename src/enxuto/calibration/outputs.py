@@ -25,6 +25,7 @@ from enxuto.calibration.output_kinds import (
 )
 from enxuto.calibration.output_losses import (
     computed_outputs,
+    guess_remark,
     listed_outputs,
     measured_model,
     output_loss,
@@ -134,6 +135,8 @@ def find_losses(
             remarks.append(f"output {name!r} is left out: {made}")
         else:
             losses.append(replace(made, weight=weight))
+            if len(names) > 1 and not (kind or remark or name in known or labelled):
+                remarks += guess_remark(made)
     if not losses and not choices and (picked := _before_picking(model, samples, remarks, threads)):
         return picked
     if not losses:

@@ -296,10 +296,13 @@ def _show_remarks(
     """Show what the ledger does not: the answers on held-out images, how steps were chosen, what was left out."""
     from enxuto.cli.shared.calibration_results import show_result
     from enxuto.cli.shared.retraining_results import show_retraining
+    from enxuto.compression.left_exact import describe_without_feedback
 
     if result is not None:
         show_result(result, report=report)
         show_retraining(result)
+        if remark := describe_without_feedback(model, result.outcome):
+            note(remark)
     for report_on_steps in checked:
         note(report_on_steps.describe())
     if model.stripped_bytes:

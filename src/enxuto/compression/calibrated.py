@@ -23,6 +23,7 @@ from enxuto.calibration.outputs import JudgedOutputs, OutputChoices, find_losses
 from enxuto.calibration.running import samples_of
 from enxuto.calibration.sequences import single_steps
 from enxuto.compression.at_price import PricedModel, compress_at
+from enxuto.compression.excess import worse_than_mean
 from enxuto.compression.images import calibrating_images, images_of
 from enxuto.compression.judge import Bounds, Judge, Judgement, ScoreJudge
 from enxuto.compression.output_judge import OutputJudge, check_bounds_fit, rows_by_bounds
@@ -261,6 +262,7 @@ def _report(
     held_out = reporter(found.outcome.model)
     missed = bounds.violation(held_out) if found.fits else None
     changed = bounds.changed_answers(held_out) if found.fits and missed is None else None
+    alone = worse_than_mean(bounds, held_out) if found.fits and missed is None else None
     return CalibratedResult(
         found,
         held_out,
@@ -269,7 +271,7 @@ def _report(
         missed,
         retrained,
         None if retrained is None else reporter(searched.outcome.model),
-        "; ".join(remark for remark in (bounds.unbounded(held_out), changed) if remark) or None,
+        "; ".join(remark for remark in (bounds.unbounded(held_out), changed, alone) if remark) or None,
     )
 
 

@@ -29,7 +29,7 @@ from enxuto.compression.calibrated import CalibratedResult, compress_within
 from enxuto.compression.data_free import Steps, check_steps
 from enxuto.compression.data_free_prices import START_PRICE, DataFreePrices
 from enxuto.compression.judge import Bounds, JudgeScore, Measure, ScoreJudge
-from enxuto.compression.left_exact import describe_left_exact
+from enxuto.compression.left_exact import describe_left_exact, describe_without_feedback
 from enxuto.compression.result import CompressionResult, Report
 from enxuto.compression.retrainer import Retrainer
 from enxuto.compression.search import SearchResult, search
@@ -195,6 +195,8 @@ def compress(
             keep_exact=keep_exact, threads=threads, cache=folder, progress=progress, score=score,
             outputs=to_outputs(outputs), feedback=to_feedback(feedback), retrain=retrain,
         )  # fmt: skip
+        if remark := describe_without_feedback(original, found.search.outcome):
+            warnings.warn(remark, stacklevel=3)
         if remark := describe_left_exact(original, found.search.outcome.model, keep_exact):
             warnings.warn(remark, stacklevel=3)
         return _result(found.search, parameters(original), found, _final_score(score, found.search))

@@ -261,11 +261,21 @@ class _DataFreeCompression:
                 best = found if best is None or found.file_bytes > best.file_bytes else best
             power = search.next_power(power, measured)
         if best is None:
-            raise too_fine or BudgetError(
-                f"{bits:g} bits per weight cannot be reached ({int(budget / 8):,} bytes): what is not quantized takes "
-                "more; more roles= (bias, norm, other) or fewer keep_exact= would help"
-            )
+            raise too_fine or self._unreachable(bits, int(budget / 8))
         return best
+
+    def _unreachable(self, bits: float, size: int) -> BudgetError:
+        """Return the error that says why a size is beyond reach, and what would help."""
+        reason = f"{bits:g} bits per weight cannot be reached ({size:,} bytes): "
+        whole = sum(info.bytes for info in self.model.infos() if info.dtype.kind in "iu")
+        if whole > sum(info.bytes for info in self.model.infos()) / 2:
+            return BudgetError(
+                f"{reason}most of this model ({whole:,} bytes) is whole numbers, as of a quantized model, which are "
+                "coded without loss; start from the model in float32, or leave out the size"
+            )
+        return BudgetError(
+            f"{reason}what is not quantized takes more; more roles= (bias, norm, other) or fewer keep_exact= would help"
+        )
 
     def _next_outside(self, power: float, excess: float, number: int) -> float | None:
         """Return the power after one with which the file exceeds the size aimed at by so many bits.

@@ -6,8 +6,9 @@ import math
 
 from enxuto.compression.judge import Bounds, Judgement
 
-__all__ = ["excess_of", "room_below"]
+__all__ = ["excess_of", "room_below", "worse_than_mean"]
 
+_NOTABLE, _NOTABLE_DB = 1.25, 1.0  # beyond a bound, that an output alone is worth a remark
 _MOST_ROOM = 8.0  # doublings: what hardly loses anything says no more than that there is much room
 
 
@@ -48,6 +49,21 @@ def room_below(bounds: Bounds, judgement: Judgement) -> float | None:
     if not found or any(math.isnan(one) for one in found):
         return None
     return min(_MOST_ROOM, max(-_MOST_ROOM, min(found)))
+
+
+def worse_than_mean(bounds: Bounds, judgement: Judgement) -> str | None:
+    """Return what to say where the bound holds in the mean over outputs, and one of them alone is well beyond it."""
+    found = []
+    for one in judgement.outputs:
+        if (
+            bounds.min_snr is not None
+            and one.snr_db is not None
+            and one.snr_db < bounds.min_snr - _NOTABLE_DB
+        ):
+            found.append((one.snr_db - bounds.min_snr, f"{one.name!r} alone keeps {one.snr_db:.1f} dB"))
+        if bounds.max_kl is not None and one.kind != "values" and one.loss > _NOTABLE * bounds.max_kl:
+            found.append((1 - one.loss / bounds.max_kl, f"{one.name!r} alone loses {one.loss:.3g} nats"))
+    return None if not found else f"the bound is of the mean over outputs: {min(found)[1]}"
 
 
 def _doublings(bound: float, loss: float) -> float:

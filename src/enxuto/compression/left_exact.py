@@ -1,17 +1,18 @@
-"""What to say of a file in which many weights stay as they are, because nothing tells what they are for."""
+"""What to say of a file in which many weights stay as they are, or are rounded without what is known of layers."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
 
+from enxuto.compression.at_price import PricedModel
 from enxuto.compression.selection import matching_names
 from enxuto.enx.file import CompressedModel
 from enxuto.enx.learned import is_float_weight, parameters
 from enxuto.enx.table import ExactRow
 from enxuto.onnx_model import Model, Role, parts_of_features
 
-__all__ = ["describe_left_exact"]
+__all__ = ["describe_left_exact", "describe_without_feedback"]
 
 _SHARE = 0.1  # of the parameters, from which on it is said
 _FEWEST = 32  # elements
@@ -52,6 +53,28 @@ def describe_left_exact(
         f"{min(share, 1.0):.0%} of the weights stay exact, as no operator that is known multiplies by them: "
         f"{_named([info.name for info in left])}; "
         "roles=kernel,depthwise,matrix,other quantizes them too"
+    )
+
+
+def describe_without_feedback(model: Model, outcome: PricedModel) -> str | None:
+    """Return a sentence on weights of a calibrated file that operators of other domains and local functions read.
+
+    Those are rounded one tensor at a time, by what its errors lose, and not with feedback as layers are. None where
+    they are less than a tenth of the weights.
+    """
+    readers: dict[str, str] = {}
+    for node in model.proto.graph.node:
+        if node.domain not in ("", "ai.onnx"):
+            readers.update(dict.fromkeys(node.input, f"{node.domain}.{node.op_type}"))
+    found = [layer for layer in outcome.layers if layer.method == "measured" and layer.name in readers]
+    share = sum(layer.elements for layer in found) / max(1, parameters(model))
+    if share < _SHARE:
+        return None
+    operators = list(dict.fromkeys(readers[layer.name] for layer in found))
+    return (
+        f"{min(share, 1.0):.0%} of the weights are rounded without feedback, which loses more: "
+        f"{', '.join(operators[:_NAMED])}{' …' if len(operators) > _NAMED else ''} read them; the same model of "
+        "standard operators, as it was before it was optimized or with its functions inlined, gives a better file"
     )
 
 

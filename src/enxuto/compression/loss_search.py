@@ -7,7 +7,8 @@ yes or no, the interval is halved.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from statistics import median
 
 __all__ = ["LossSearch"]
 
@@ -16,6 +17,8 @@ _NEAR = 0.045  # of room: 3 % of the loss, some half a percent of a file
 _STEP = 2.0  # powers, where nothing is known of the room
 _MOST = 3.0  # powers at once: no law holds farther
 _LEAST_SLOPE = 0.4  # of room by power: where losses hardly move with the price, it says little
+_FAR = 0.25  # powers: a tenth of a bit a weight
+_ENOUGH = 4  # tries that say where the bound is
 _MARGIN = 0.1  # of an interval, that a try stays away from its ends
 
 
@@ -29,6 +32,8 @@ class LossSearch:
         keeps, breaks: power and room of the coarsest try that keeps the bound, and of the finest one that breaks it.
         last: power and room of the last try.
         one_sided: how many tries in a row fell on the same side: of those that keep the bound if `kept`.
+        bounds: where the bound is by each try alone: its power and its room.
+        beyond: how many tries were coarser than one that broke the bound.
     """
 
     closest: float
@@ -38,6 +43,8 @@ class LossSearch:
     last: tuple[float, float | None] | None = None
     one_sided: int = 0
     kept: bool | None = None
+    bounds: list[float] = field(default_factory=list)
+    beyond: int = 0
 
     def next_power(self, power: float, room: float | None, fits: bool) -> float | None:
         """Take in what a power gave; return the power to try next, None where nothing better will come.
@@ -49,6 +56,10 @@ class LossSearch:
         self.one_sided = self.one_sided + 1 if fits == self.kept else 1
         self.kept = fits
         before, self.last = self.last, (power, room)
+        if room is not None:
+            self.bounds.append(power + room)
+        if self.beyond:  # whatever came of it: more of the like would be luck
+            return None
         if fits and self.smooth and room is not None and room <= _NEAR:
             return None
         if fits:
@@ -76,8 +87,21 @@ class LossSearch:
         """Return the power between one that keeps the bound and one that does not."""
         (fine, room), (coarse, lack) = keeps, breaks
         if coarse - fine < self.closest:
-            return None
+            return self._past(coarse)
         share = 0.5
         if room is not None and lack is not None and self.one_sided < 3:
             share = min(1 - _MARGIN, max(_MARGIN, (room - _AIM) / (room - lack)))
         return fine + (coarse - fine) * share
+
+    def _past(self, coarse: float) -> float | None:
+        """Return a power beyond one that broke the bound, where it broke it by chance: on few samples losses scatter.
+
+        By most tries the bound is farther away then. None where it is not.
+        """
+        if len(self.bounds) < _ENOUGH:
+            return None
+        usual = median(self.bounds) - _AIM
+        if usual - coarse < _FAR:
+            return None
+        self.beyond += 1
+        return usual

@@ -283,12 +283,13 @@ def check_bounds_fit(bounds: Bounds, judged_outputs: JudgedOutputs) -> None:
 
 def rows_by_bounds(bounds: Bounds, judged_outputs: JudgedOutputs) -> str:
     """Return what doubtful outputs are, `classes` or `values`, where a bound is of what no output is, else ""."""
+    # With bounds of both sorts they are of the sort that no output is of: the other bound has outputs of its own.
     of_classes = any(bound is not None for bound in (bounds.max_kl, bounds.min_agreement, bounds.max_drop))
     has_values = any(loss.kind == "values" for loss in judged_outputs.losses)
     has_classes = any(loss.kind != "values" for loss in judged_outputs.losses)
-    if of_classes and bounds.min_snr is None and not has_classes:
+    if of_classes and not has_classes:
         return "classes"
-    return "values" if bounds.min_snr is not None and not of_classes and not has_values else ""
+    return "values" if bounds.min_snr is not None and not has_values else ""
 
 
 def _mean(weighted: Sequence[tuple[float, float]]) -> float:

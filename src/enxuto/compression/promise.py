@@ -116,10 +116,11 @@ class Promise:
             if one.kind == "classes"
         ]
         if changed:
-            facts.append(f"about {100 * (1 - min(1.0, max(changed))):.1f} % of the answers")
+            share = 100 * (1 - min(1.0, max(changed)))
+            facts.append(f"about {share:.1f} % of the answers, as estimated for real inputs")
         binary = [one.loss for one in judged.outputs if one.kind == "binary"]
         facts += [f"a divergence of {max(binary):.2g} nats"] if binary else []
-        return ", ".join(facts)
+        return "; ".join(facts)
 
     def report(self, judged: Judgement, octaves_finer: float | None = None) -> StepsReport:
         """Return the report on a file."""

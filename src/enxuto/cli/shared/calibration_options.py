@@ -152,7 +152,7 @@ class CalibrationOptions(DataOptions):
         typer.Option(
             rich_help_panel=_PANEL,
             metavar="DB",
-            help="Find the smallest file whose outputs of values stay DB decibels above their error.",
+            help="Find the smallest file whose outputs of values stay DB decibels above their error, in the mean.",
         ),
     ] = None
     outputs: Outputs = ()
