@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import SimpleNamespace
 from typing import Any, cast
 
+import numpy as np
 import pytest
 
 from enxuto.compression.figures import figure_beyond
@@ -103,6 +104,42 @@ def test_stairs_and_scatter_end_at_the_bound(bounds: Bounds, scatter: float, sam
     price = result.outcome.price
     assert law.keeps(bounds, price)
     assert not law.keeps(bounds, 1.12 * math.exp(4 * scatter) * price)
+
+
+@pytest.mark.parametrize(
+    ("scatter", "nearest", "farthest"), [(0.1, 0.1, 0.5), (0.3, 0.15, 1.0), (0.6, 0.25, 1.6)]
+)
+def test_losses_that_scatter_end_no_search_far_from_the_bound(
+    scatter: float, nearest: float, farthest: float
+) -> None:
+    """In doublings of the price: the mean over many searches, and nearly the worst, which breaks by chance decide."""
+
+    class Scattered(RealLaw):
+        seed = 0
+
+        def judge(self, model: Any) -> Judgement:
+            found = super().judge(model)
+            place = int(1e6 * math.log(self.made[-1])) & 0xFFFFFFFF
+            luck = np.random.default_rng([self.seed, place]).normal()
+            return replace(found, kl=found.kl * math.exp(scatter * luck))
+
+    ends = []
+    for seed in range(200):
+        law = Scattered()
+        law.seed = seed
+        start = 1e-7 * 2.0 ** (seed % 5 - 2)
+        result = search(
+            cast(Any, law.make),
+            Bounds(max_kl=0.02),
+            start,
+            judge=cast(Any, law.judge),
+            weights=law.parameters,
+        )
+        assert result.fits
+        assert len(result.trials) <= 13
+        ends.append(math.log2(result.outcome.price / (0.02 / 0.03 * 1e-6)))
+    assert abs(float(np.mean(ends))) < nearest
+    assert float(np.percentile(ends, 3)) > -farthest
 
 
 @pytest.mark.parametrize("start", [1e-9, 1e-6, 1e-3])

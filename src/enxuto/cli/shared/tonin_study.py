@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 
 __all__ = ["run_tonin"]
 
+_STOPPED = "interrupted; what is finished is in {}: the same command resumes"
+
 
 def run_tonin(config_file: Path, options: StudyOptions) -> None:
     """Run the study of a TOML file, write its tables and pictures, and print the tables or JSON."""
@@ -99,13 +101,8 @@ def _run(points: Sequence[Point], folder: Path, executor: Executor, stage: str) 
         with study_progress(f"tonin, {stage}", _name) as report:
             return Study(points, folder).run(executor, report)
     except KeyboardInterrupt as interrupt:
-        raise _stopped(folder, interrupt) from None
-
-
-def _stopped(folder: Path, interrupt: KeyboardInterrupt) -> typer.Exit:
-    """Say where the finished part is; returns what ends the verb."""
-    note(f"interrupted; what is finished is in {folder}: the same command resumes")
-    return typer.Exit(exit_code(interrupt))
+        note(_STOPPED.format(folder))
+        raise typer.Exit(exit_code(interrupt)) from None
 
 
 def _name(result: Result) -> str:
@@ -135,7 +132,8 @@ def _show(
         draw_networks(found, folder, ".png")
         draw_staircases(folder)
     except KeyboardInterrupt as interrupt:
-        raise _stopped(folder, interrupt) from None
+        note(_STOPPED.format(folder))
+        raise typer.Exit(exit_code(interrupt)) from None
     if as_json:
         print_json({**_as_json(found, stages), "folder": str(folder), "provenance": made})
         return
