@@ -167,3 +167,27 @@ def test_a_file_that_does_not_decode_is_not_run(tmp_path: Path, small: Path) -> 
     shown = json.loads(result.stdout)
     assert (result.exit_code, shown["run"], len(shown["problems"])) == (1, None, 1)
     assert len(shown["checks"]) > 1  # of all other tensors
+
+
+def test_the_verb_finds_sizes_that_a_model_leaves_open(tmp_path: Path) -> None:
+    """A second input with an open size: what `compress` tries the default on is what both models run on."""
+    weight = np.random.default_rng(0).standard_normal((8, 4, 3)).astype(np.float32)
+    value = helper.make_tensor_value_info
+    graph = helper.make_graph(
+        [helper.make_node("Conv", ["sound", "w"], ["h"]),
+         helper.make_node("ReduceMean", ["h"], ["y"], axes=[2], keepdims=0)],
+        "g",
+        [value("sound", TensorProto.FLOAT, ["n", 4, "length"])],
+        [value("y", TensorProto.FLOAT, ["n", 8])],
+        [numpy_helper.from_array(weight, "w")],
+    )  # fmt: skip
+    proto = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    (tmp_path / "open.onnx").write_bytes(proto.SerializeToString())
+    place = tmp_path / "open.enx"
+    assert invoke("compress", tmp_path / "open.onnx", "-o", place).exit_code == 0
+    result = invoke("verify", place, tmp_path / "open.onnx", "--run", 2)
+    assert result.exit_code == 0
+    assert "synthetic inputs" in result.stderr
+    assert "outputs on 2 inputs" in result.stdout
+    given = invoke("verify", place, tmp_path / "open.onnx", "--run", 2, "--input-shape", "4,30")
+    assert "outputs on 2 random inputs" in given.stdout

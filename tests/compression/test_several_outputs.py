@@ -115,6 +115,4 @@ def test_weights_of_local_functions_are_said_to_be_rounded_without_feedback() ->
     with pytest.warns(
         UserWarning, match=r"76% of the weights are rounded without feedback.* my.domain.Dense read"
     ):
-        enxuto.compress(
-            Model.from_proto(proto), data={"x": X}, outputs={"y": "classes"}, bits=9, threads=1
-        )
+        enxuto.compress(Model.from_proto(proto), data={"x": X}, outputs={"y": "classes"}, bits=9, threads=1)

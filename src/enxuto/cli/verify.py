@@ -12,12 +12,13 @@ from enxuto.cli.shared.common_options import InputShape, Json
 from enxuto.cli.shared.data_options import DATA, ImageOptions
 from enxuto.cli.shared.judging import named_arrays
 from enxuto.cli.shared.provenance import provenance
-from enxuto.cli.shared.terminal import print_json, progress_bar, say, show_table
+from enxuto.cli.shared.terminal import note, print_json, progress_bar, say, show_table
 from enxuto.cli.shared.values import counted, parse_input_shape
-from enxuto.errors import FormatError, UsageError
+from enxuto.errors import EnxutoError, FormatError, UsageError
 
 if TYPE_CHECKING:
     from enxuto.compare.trial_run import TrialRun
+    from enxuto.data.samples import Samples
     from enxuto.enx.file import CompressedModel
     from enxuto.enx.verify import Verification
     from enxuto.onnx_model import Model
@@ -29,6 +30,7 @@ The file must have been made from this original: it holds a hash of its weights.
 before there were such hashes cannot be compared.
 
 `--run N` also runs both models on N inputs and compares their outputs. The inputs are random, or those of `--data`.
+Where a model leaves sizes open, a few synthetic inputs have a size that it runs on, unless `--input-shape` says one.
 An error as large as the output itself is wrong; smaller ones are for you to judge.
 
 ```
@@ -110,6 +112,8 @@ def _run_both(
 
     images = None
     samples = None if data is None else named_arrays(data, original, options=image_options)
+    if data is None and shape is None:
+        samples = _synthetic(original, image_options.seed)
     if data is not None and samples is None:
         images = replace(image_options, limit=min(inputs, image_options.limit or inputs)).open(
             data, labelled=False
@@ -128,6 +132,22 @@ def _run_both(
         seed=image_options.seed,
         shape=shape,
     )
+
+
+def _synthetic(model: Model, seed: int) -> Samples | None:
+    """Return inputs for a model that leaves sizes open; None where it does not, or runs on none that were tried."""
+    from enxuto.calibration.synthetic_inputs import synthetic_inputs
+
+    graph = model.proto.graph
+    fed = [item for item in graph.input if item.name not in model]
+    if all(dim.HasField("dim_value") for item in fed for dim in item.type.tensor_type.shape.dim[1:]):
+        return None
+    try:
+        made = synthetic_inputs(model, seed=seed)
+    except EnxutoError:
+        return None  # what runs the models says which sizes it needs
+    note(f"the model leaves sizes open; both run on synthetic inputs: {made.description}")
+    return made.samples
 
 
 def _show(result: Verification, source: Path, trial: TrialRun | None) -> None:
