@@ -151,9 +151,8 @@ def _detect_file(file: Path) -> str | None:
         return "parquet"
     if file.suffix.lower() == ".npz":
         return "npz"
-    if (
-        file.suffix.lower() in TABLE_SUFFIXES or start == b"user"
-    ):  # Adience's folds are .txt and begin with user_id
+    # Adience's folds are .txt and begin with user_id.
+    if file.suffix.lower() in TABLE_SUFFIXES or start == b"user":
         return "table"
     if IDX_FILE.fullmatch(file.name) or start[:3] == b"\0\0\x08":
         return "idx"

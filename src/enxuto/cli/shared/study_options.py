@@ -148,10 +148,10 @@ def tables_folder(
         subject: what the tables are about, such as the hash of the images.
         subject_of: returns the same of a recorded result, or None where the result does not say.
     """
-    from enxuto.study import Store, content_hash
-
-    first = next((found for found in map(subject_of, Store(folder).results()) if found is not None), subject)
-    path = folder if first == subject else folder / f"{data_name(data)}-{content_hash(subject)[:8]}"
+    path = existing_tables_folder(folder, subject, subject_of)
+    if path is None:
+        first = _first_subject(folder, subject_of) is None
+        path = folder if first else folder / f"{data_name(data)}{_ending(subject)}"
     path.mkdir(parents=True, exist_ok=True)
     return path
 
@@ -160,12 +160,23 @@ def existing_tables_folder(
     folder: Path, subject: Mapping[str, Any], subject_of: Callable[[Result], object]
 ) -> Path | None:
     """Return the folder that `tables_folder` made for a subject, whatever its data were called; None without one."""
-    from enxuto.study import Store, content_hash
-
-    first = next((found for found in map(subject_of, Store(folder).results()) if found is not None), None)
-    if first == subject:
+    if _first_subject(folder, subject_of) == subject:
         return folder
-    return next(iter(sorted(folder.glob(f"*-{content_hash(subject)[:8]}"))), None)
+    return next(iter(sorted(folder.glob(f"*{_ending(subject)}"))), None)
+
+
+def _first_subject(folder: Path, subject_of: Callable[[Result], object]) -> object:
+    """Return what the folder itself has the tables of; None where nothing is recorded yet."""
+    from enxuto.study import Store
+
+    return next((found for found in map(subject_of, Store(folder).results()) if found is not None), None)
+
+
+def _ending(subject: Mapping[str, Any]) -> str:
+    """Return how the name of a subject's folder ends."""
+    from enxuto.study import content_hash
+
+    return f"-{content_hash(subject)[:8]}"
 
 
 def show_study_table(table: Table) -> None:
