@@ -96,23 +96,20 @@ def test_a_size_below_the_whole_numbers_of_a_model_says_that_they_stay() -> None
         enxuto.compress(Model.from_proto(proto), bits=1.0, threads=1)
 
 
-def test_weights_of_local_functions_are_said_to_be_rounded_without_feedback() -> None:
+def test_weights_that_operators_of_other_domains_read_are_said_to_be_rounded_without_feedback() -> None:
     generator = np.random.default_rng(3)
-    dense = helper.make_function(
-        "my.domain", "Dense", ["a", "w"], ["b"], [node("MatMul", ["a", "w"], ["m"]), node("Relu", ["m"], ["b"])],
-        [helper.make_opsetid("", 17)],
-    )  # fmt: skip
     graph = helper.make_graph(
-        [node("Dense", ["x", "w"], ["h"], domain="my.domain"), node("MatMul", ["h", "v"], ["y"])],
+        [node("FusedMatMul", ["x", "w"], ["m"], domain="com.microsoft"), node("Relu", ["m"], ["h"]),
+         node("MatMul", ["h", "v"], ["y"])],
         "g",
         [value("x", TensorProto.FLOAT, ["n", 16])],
         [value("y", TensorProto.FLOAT, ["n", 5])],
         [numpy_helper.from_array((generator.standard_normal(shape) / 4).astype(np.float32), name)
          for name, shape in (("w", (16, 64)), ("v", (64, 5)))],
     )  # fmt: skip
-    opsets = [helper.make_opsetid("", 17), helper.make_opsetid("my.domain", 1)]
-    proto = helper.make_model(graph, opset_imports=opsets, ir_version=8, functions=[dense])
+    opsets = [helper.make_opsetid("", 17), helper.make_opsetid("com.microsoft", 1)]
+    proto = helper.make_model(graph, opset_imports=opsets, ir_version=8)
     with pytest.warns(
-        UserWarning, match=r"76% of the weights are rounded without feedback.* my.domain.Dense read"
+        UserWarning, match=r"76% of the weights are rounded without feedback.* com.microsoft.FusedMatMul read"
     ):
         enxuto.compress(Model.from_proto(proto), data={"x": X}, outputs={"y": "classes"}, bits=9, threads=1)

@@ -36,7 +36,7 @@ from enxuto.errors import UsageError
 from enxuto.files import atomic_write
 from enxuto.metrics.losses import LOSS_KINDS, OutputLoss
 from enxuto.metrics.score_kinds import KINDS
-from enxuto.onnx_model import Model, fold_batch_norm, fold_constants
+from enxuto.onnx_model import Model, fold_batch_norm, settle
 
 __all__ = ["cached_calibration", "calibration_folder", "calibration_key"]
 
@@ -169,7 +169,7 @@ def _load(
 ) -> Calibration | None:
     if not place.is_file() or place.stat().st_size > _MOST + (1 << 20):
         return None
-    settled, computed = fold_constants(model)
+    settled, computed = settle(model)
     folded, _ = fold_batch_norm(settled)
     try:
         held = _arrays(place.read_bytes())
@@ -212,7 +212,7 @@ def _load(
         model=folded, layers=layers, curvatures=curvatures, samples=samples, references=references, means=means,
         reason=reason, folded=names, threads=threads, source=source, seed=seed,
         judged_outputs=judged_outputs, others=others, straight=straight, computed=computed,
-        given=model if computed else None,
+        given=model if computed or model.proto.functions else None,
     )  # fmt: skip
 
 

@@ -30,7 +30,7 @@ from enxuto.errors import DataError, UsageError
 from enxuto.machine.blas import one_blas_thread
 from enxuto.machine.processors import processors
 from enxuto.metrics.losses import OutputLoss
-from enxuto.onnx_model import Model, fold_batch_norm, fold_constants
+from enxuto.onnx_model import Model, fold_batch_norm, settle
 from enxuto.progress import Progress
 from enxuto.runtime import advise_on_failure
 
@@ -80,7 +80,7 @@ def calibrate(
         raise DataError(
             f"calibration needs at least 2 samples, got {len(data)}; some hundreds are best", code="E043"
         )
-    settled, computed = fold_constants(model)
+    settled, computed = settle(model)
     folded_model, folded = fold_batch_norm(settled)
     samples = samples_of(folded_model, data)
     straight = straighten(folded_model, samples.groups(), threads=threads)
@@ -123,7 +123,7 @@ def calibrate(
         others=meter.others(folded_model, layers, report),
         straight=straight,
         computed=computed,
-        given=model if computed else None,
+        given=model if computed or model.proto.functions else None,
     )
 
 

@@ -180,7 +180,11 @@ def bias_step_at(calibration: Calibration, price: float) -> float:
 
 
 def _facts(calibration: Calibration, price: float, metadata: Mapping[str, Any] | None) -> dict[str, Any]:
-    folded = folding_facts(constants=bool(calibration.computed))
+    given = calibration.given
+    folded = folding_facts(
+        constants=bool(calibration.computed),
+        functions=given is not None and bool(given.proto.functions) and not calibration.model.proto.functions,
+    )
     counted = {} if calibration.given is None else learned_facts(calibration.given)
     return {**counted, **(metadata or {}), **folded, "calibrated": calibration.provenance(price)}
 

@@ -17,7 +17,16 @@ from enxuto.importing.branches import without_branches
 from enxuto.importing.build import build
 from enxuto.importing.check import check_operators
 from enxuto.importing.network import OnnxNetwork
-from enxuto.onnx_model import Model, fill, fixed_batch, free_batch, numpy_dtype, skeleton, skeleton_slots
+from enxuto.onnx_model import (
+    Model,
+    fill,
+    fixed_batch,
+    free_batch,
+    inline_functions,
+    numpy_dtype,
+    skeleton,
+    skeleton_slots,
+)
 from enxuto.onnx_model.open_sizes import sizes_to_give
 from enxuto.onnx_model.scopes import subgraphs
 
@@ -41,6 +50,7 @@ def network_of(
         ModelError: an operator or a form of one has no module, or the batch size cannot be freed.
         UsageError: the input shape is missing or does not fit.
     """
+    model = inline_functions(model)[0]
     names = [item.name for item in model.proto.graph.input if item.name not in model]
     branching = any(True for node in model.proto.graph.node for _ in subgraphs(node))
     if not branching:

@@ -14,7 +14,7 @@ from enxuto.onnx_model.attributes import (
 from enxuto.onnx_model.batch import fix_sizes, fixed_batch, free_batch
 from enxuto.onnx_model.branches import hoist_weights, inline_branches
 from enxuto.onnx_model.channels_last import channels_first, channels_last, takes_channels_last
-from enxuto.onnx_model.constant_folding import fold_constants
+from enxuto.onnx_model.constant_folding import fold_constants, settle
 from enxuto.onnx_model.data_files import files, total_bytes
 from enxuto.onnx_model.dtypes import array_bytes, array_from_bytes, byte_count, numpy_dtype
 from enxuto.onnx_model.ending import (
@@ -28,6 +28,7 @@ from enxuto.onnx_model.ending import (
     position_sources,
 )
 from enxuto.onnx_model.fold import fold_batch_norm
+from enxuto.onnx_model.functions import inline_functions
 from enxuto.onnx_model.halves import bfloat16_as_float32, has_cells_of_halves
 from enxuto.onnx_model.id_limits import id_limits
 from enxuto.onnx_model.model import Model, WeightInfo
@@ -76,6 +77,7 @@ __all__ = [
     "hoist_weights",
     "id_limits",
     "inline_branches",
+    "inline_functions",
     "int_attribute",
     "ints_attribute",
     "is_vector",
@@ -88,6 +90,7 @@ __all__ = [
     "position_sources",
     "read_counts",
     "reads_of",
+    "settle",
     "skeleton",
     "skeleton_slots",
     "static_values",

@@ -26,12 +26,13 @@ from onnx.reference import ReferenceEvaluator
 
 from enxuto.onnx_model.attributes import int_attribute, ints_attribute
 from enxuto.onnx_model.dtypes import FLOAT_TYPES
+from enxuto.onnx_model.functions import inline_functions
 from enxuto.onnx_model.model import Model
 from enxuto.onnx_model.roles import Role
 from enxuto.onnx_model.scopes import FREE_INITIALIZERS, STANDARD_DOMAINS, read_counts, reads_of
 from enxuto.onnx_model.tensors import InMemory, WeightData, clear_bytes
 
-__all__ = ["RULES", "fold_constants"]
+__all__ = ["RULES", "fold_constants", "settle"]
 
 RULES = 1
 """The number of these rules, which files keep: other rules fold other constants."""
@@ -65,6 +66,20 @@ def fold_constants(model: Model) -> tuple[Model, dict[str, list[str]]]:
             return folded, {name: group.sources for group in groups for name in group.made}
         groups = useful
     return model, {}
+
+
+def settle(model: Model) -> tuple[Model, dict[str, list[str]]]:
+    """A model whose layers are all in its main graph with weights of their own: functions first, then constants.
+
+    By the name of each weight that the given model has not, those of its weights that it is of.
+    """
+    inlined, moved = inline_functions(model)
+    settled, computed = fold_constants(inlined)
+    found = {
+        name: [one for source in sources for one in moved.get(source, [source])]
+        for name, sources in computed.items()
+    }
+    return settled, found | {name: sources for name, sources in moved.items() if name in settled}
 
 
 @dataclass(frozen=True)
