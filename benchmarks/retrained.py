@@ -58,6 +58,7 @@ def main() -> None:
     length.add_argument("--minutes", type=float, default=None)
     length.add_argument("--epochs", type=float, default=None)
     parser.add_argument("--rate", type=float, default=enxuto.Retraining().rate)
+    parser.add_argument("--mix", type=float, default=enxuto.Retraining().mix)
     parser.add_argument("--control", action="store_true")
     parser.add_argument("--threads", type=int, default=0)
     given = parser.parse_args()
@@ -69,7 +70,7 @@ def main() -> None:
     }  # fmt: skip
     for number, bits in enumerate(given.bits):
         settings = enxuto.Retraining(
-            minutes=given.minutes, epochs=given.epochs, rate=given.rate,
+            minutes=given.minutes, epochs=given.epochs, rate=given.rate, mix=given.mix,
             control=given.control and number == len(given.bits) - 1,
         )  # fmt: skip
         retrained = enxuto.compress(model, bits=bits, retrain=settings, **shared)

@@ -48,7 +48,39 @@ def test_the_forward_pass_gives_what_the_file_will_give(case: str) -> None:
         weight.latent += torch.randn(weight.latent.shape, generator=generator)
         weight.rows += 3 * torch.randn(weight.rows.shape, generator=generator)
         weight.log_step += 0.3
+        weight.coarser += 0.6
     np.testing.assert_allclose(weight().detach().numpy(), weight.quantized().reconstruct(), rtol=2e-6)
+
+
+@pytest.mark.parametrize("case", GRIDS)
+def test_coarser_levels_are_fewer_and_leave_the_weight_where_it_is(case: str) -> None:
+    _, _, weight = started(case)
+    fine, latent = weight.quantized(), weight.latent.detach().clone()
+    with torch.no_grad():
+        weight.coarser += 1.0
+    coarse = weight.quantized()
+    assert torch.equal(weight.latent, latent)
+    np.testing.assert_array_equal(coarse.levels, np.rint(latent.numpy() / 2))
+    np.testing.assert_allclose(coarse.reconstruct(), weight().detach().numpy(), rtol=2e-6)
+    steps = [np.multiply(*found.quantizer.steps(fine.levels.shape)) for found in (fine, coarse)]
+    np.testing.assert_allclose(steps[1], 2 * steps[0], rtol=1e-6)
+
+
+def test_how_coarse_levels_are_is_learned_from_what_rounding_loses_and_from_bits() -> None:
+    _, start, weight = started("rows")
+    weight().sum().backward()
+    numbers = weight.numbers().detach()
+    rows = torch.exp2(torch.round(weight.rows.detach()) / 4).reshape(-1, 1, 1, 1)
+    slope = (
+        ((torch.round(numbers) - numbers) * rows).sum() * 0.07 * np.log(2)
+    )  # Esser et al. 2020, equation 3
+    assert weight.coarser.grad is not None
+    assert float(weight.coarser.grad) == pytest.approx(float(slope), rel=1e-3)
+    weight.zero_grad()
+    model = RateModel()
+    model.refresh(start.levels)
+    model.bits(weight.numbers()).backward()
+    assert float(weight.coarser.grad) < 0, "coarser levels cost fewer bits"
 
 
 def test_a_control_starts_at_the_weight_itself() -> None:

@@ -77,6 +77,28 @@ def test_steps_grow_a_little_at_a_time_until_they_are_what_the_price_asks_for() 
     assert 1 < price.growth(0.1) < 1.002, "weights that hardly move cannot make up for more"
 
 
+def test_a_price_that_is_followed_step_by_step_brings_the_size_to_what_is_aimed_at() -> None:
+    """A plant that answers slowly, as weights do: a price has a size, to which levels go in some steps."""
+    steps, levels = 2000, 1000.0
+    price = PriceOfBits(1e-6, Bounds(max_bytes=500), 1000.0)
+    sizes = []
+    for step in range(steps):
+        price.follow_step(levels, 0.0, step / steps, steps)
+        wanted = 1000 * (1e-6 / price.price) ** 0.25
+        levels *= (wanted / levels) ** 0.02  # half of the way in 35 steps
+        sizes.append(levels)
+    aims = [price.aim(step / steps) or 0.0 for step in range(steps)]
+    assert max(abs(math.log(one / other)) for one, other in zip(sizes, aims, strict=True)) < 0.2
+    assert sizes[-1] == pytest.approx(aims[-1], rel=0.02)
+    assert min(sizes) > 0.97 * aims[-1], "a size that fell too far does not come back"
+
+
+def test_a_price_is_not_followed_step_by_step_where_no_size_is_bounded() -> None:
+    price = PriceOfBits(1e-6, Bounds(max_kl=0.1), 1000.0)
+    price.follow_step(1e9, 0.0, 0.5, 100)
+    assert price.price == 1e-6
+
+
 def test_a_file_that_is_small_enough_already_keeps_its_size_aimed_at() -> None:
     assert PriceOfBits(1e-6, Bounds(max_bytes=5000), 1000.0).aim(0.0) == pytest.approx(4925)
 

@@ -178,6 +178,29 @@ def test_an_interrupted_training_keeps_the_best_file_and_goes_on_bit_for_bit(
     assert not list(calibrations.glob("*.retraining.pt"))
 
 
+def test_a_training_that_starts_ruined_comes_down_from_a_larger_file(
+    calibrations: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It loses size at every check, no rate, and goes on bit for bit where it was interrupted."""
+    monkeypatch.setattr("enxuto.compression.search._TRIALS", 12)  # until one fits, on any machine
+    monkeypatch.setattr(training, "_RUINED", -1.0)
+    monkeypatch.setattr(training, "_FEWEST_DOWN", 200)
+    monkeypatch.setattr(training, "_SECONDS_BETWEEN", -1.0)
+    monkeypatch.setattr(training, "_FEWEST_BETWEEN", 4)
+    asked = enxuto.Retraining(epochs=7, batch=16, checks=4, rate=0.1)
+    whole = compress(calibrations, asked)
+    found, most = retrained_of(whole), 3.1 * whole.parameters / 8
+    sizes = [check.bytes for check in found.checks]
+    assert sizes[0] > 1.2 * most
+    assert sizes == sorted(sizes, reverse=True)
+    assert sizes[-1] < 0.7 * sizes[0]
+    assert found.halvings == 0
+    stopped = retrained_of(compress(calibrations, asked, progress=Stops(101)))
+    assert stopped.ended == "interrupted"
+    assert stopped.best.fits
+    assert compress(calibrations, asked).to_bytes() == whole.to_bytes()
+
+
 @pytest.mark.parametrize(("rate", "ruinous"), [(1.0, True), (0.001, False)])
 def test_training_that_makes_worse_goes_on_more_gently(
     rate: float, ruinous: bool, calibrations: Path, monkeypatch: pytest.MonkeyPatch

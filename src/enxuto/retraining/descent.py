@@ -25,7 +25,7 @@ __all__ = ["Descent"]
 
 _BETAS = (0.9, 0.99)
 _EPSILON = 1e-16  # far below the gradients of a network whose answers hardly change
-_STEP, _ROWS, _BIAS = 0.1, 0.4, 0.05  # learning rates beside that of the weights
+_STEP, _COARSER, _ROWS, _BIAS = 0.1, 0.1, 0.4, 0.05  # learning rates beside that of the weights
 
 
 class Descent:
@@ -39,13 +39,19 @@ class Descent:
         losses: tuple[OutputLoss, ...],
         rate: float,
         placement: Placement,
+        *,
+        coarsens: bool = False,
     ) -> None:
-        """rate: the highest learning rate of weights, in steps of their grids. placement: where both networks go."""
+        """Args:
+        rate: the highest learning rate of weights, in steps of their grids.
+        placement: where both networks go.
+        coarsens: whether it is learned how coarsely weights are rounded.
+        """
         self.student, self.images = student, images
         self._teacher, self._losses = teacher, losses
         self.step = 0
         self.placement = self._place(placement)
-        self.optimizer = _optimizer(student, rate)
+        self.optimizer = _optimizer(student, rate, coarsens=coarsens)
         self.averages = Averages(student)
 
     def _place(self, placement: Placement) -> Placement:
@@ -140,11 +146,12 @@ class Descent:
         self.student.refresh_rates()
 
 
-def _optimizer(student: Student, rate: float) -> torch.optim.Optimizer:
+def _optimizer(student: Student, rate: float, *, coarsens: bool) -> torch.optim.Optimizer:
     weights, biases = student.weights.values(), student.biases.values()
     groups = [
         ([weight.latent for weight in weights], 1.0),
         ([weight.log_step for weight in weights], _STEP),
+        ([weight.coarser for weight in weights if coarsens], _COARSER),
         ([weight.rows for weight in weights if weight.rows.numel()], _ROWS),
         ([bias.latent for bias in biases], _BIAS),
     ]

@@ -5,6 +5,10 @@ in the order of operations of `Grid.reconstruct`, so that the network in trainin
 Gradients pass through both roundings as if there were none (Bengio et al. 2013, "Estimating or propagating gradients
 through stochastic neurons", arXiv:1308.3432). The step of a layer is learned, and a factor for every row, which the
 file has as an exponent of 2^¼ and which is therefore rounded too.
+
+A training that comes down from a larger file also learns how much fewer steps are counted (`coarser`), as in learned
+step size quantization (Esser et al. 2020, arXiv:1902.08153): the weight stays where it is, and is rounded more
+coarsely. The layer's strength is learned apart from that, by the step.
 """
 
 from __future__ import annotations
@@ -45,6 +49,7 @@ class LearnedLevels(nn.Module):
 
     latent: numbers of steps, in the shape of the weight. log_step: log2 of the step. rows: exponents of 2^¼ along the
     grid's axis of rows, as real numbers; empty where the grid has none. columns: exponents along the other axis.
+    coarser: log2 of how many latent steps a level is.
     """
 
     column_factors: Tensor
@@ -64,6 +69,7 @@ class LearnedLevels(nn.Module):
         near = np.clip(exact, start.levels - _WITHIN, start.levels + _WITHIN) if rounded else exact
         self.latent = nn.Parameter(torch.from_numpy(near.astype(np.float32)))
         self.log_step = nn.Parameter(torch.tensor(math.log2(grid.step)))
+        self.coarser = nn.Parameter(torch.tensor(0.0))
         exponents = grid.rows or (0,) * (weight.shape[0] if weight.ndim > 1 else 0)
         self.rows = nn.Parameter(torch.tensor(exponents, dtype=torch.float32))
         self.columns = grid.columns
@@ -71,19 +77,23 @@ class LearnedLevels(nn.Module):
 
     def forward(self) -> Tensor:
         """Return the weight's values."""
-        levels = round_through(self.latent) if self.rounded else self.latent
-        step = torch.exp2(self.log_step)
+        levels = round_through(self.numbers()) if self.rounded else self.numbers()
+        step = torch.exp2(self.log_step + self.coarser)
         if not self.rows.numel():
             return levels * step * self.column_factors
         exponents = round_through(self.rows).clamp(-MOST_EXPONENT, MOST_EXPONENT)
         factors = torch.exp2(exponents / 4).reshape(-1, *[1] * (levels.dim() - 1))
         return (levels * (step * factors)) * self.column_factors
 
+    def numbers(self) -> Tensor:
+        """Return the numbers of steps before they are rounded to levels."""
+        return self.latent * torch.exp2(-self.coarser)
+
     def quantized(self) -> QuantizedTensor:
         """Return the levels and the grid as they go into a file; exponents are counted from the usual one."""
-        levels = torch.round(self.latent.detach()).to(torch.int32).cpu().numpy().copy()
+        levels = torch.round(self.numbers().detach()).to(torch.int32).cpu().numpy().copy()
         exponents = np.rint(self.rows.detach().cpu().numpy()).astype(np.int64)
-        step = 2.0 ** float(self.log_step.detach())
+        step = 2.0 ** float((self.log_step + self.coarser).detach())
         if exponents.size:
             usual = int(np.bincount(exponents - exponents.min()).argmax() + exponents.min())
             exponents, step = exponents - usual, step * 2.0 ** (usual / 4)

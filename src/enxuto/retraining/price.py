@@ -2,6 +2,10 @@
 
 With the price all steps grow or shrink, as its square root (`calibration.allocation`), a little at a time. Gradients of
 the rate alone would take thousands of steps: those of single batches scatter far more than a price weighs.
+
+A training that comes down from a larger file (`follow_step`) has no such growth: the price alone brings it down, looked
+after at every step, as a controller of proportional and integral terms has it. It takes the thousands of steps, and a
+size that fell too far would not come back: weights that became zero cost nothing and have no reason to return.
 """
 
 from __future__ import annotations
@@ -19,6 +23,9 @@ _MOST = 0.25  # that the logarithm moves at once
 _BY_LOSS = 0.45  # that it moves at a check, at most
 _MARGIN = 0.985  # of the size: averaged weights are not quite those that are steered
 _GLIDE = 0.35  # of the training, in which the size comes down
+_MOST_OFF = 0.5  # for each factor e that the levels' bytes are off: more is treated like that
+_FAST = 10.0  # of the logarithm of the price, for each factor e that the levels' bytes are off at a step, for this step
+_SLOW, _SLOWEST = 40.0, 0.003  # likewise, for all that follow: divided by their number, but so much at least
 _AT_ONCE = 0.01  # of a step, that steps grow or shrink between two fits of the rate model: training makes up for that
 
 
@@ -34,6 +41,7 @@ class PriceOfBits:
     bounds: Bounds
     first: float
     owed: float = 0.0
+    base: float = 0.0  # the price without what is for one step; 0: not followed step by step yet
 
     def aim(self, progress: float) -> float | None:
         """Return the bytes aimed at after a share of the training; None where no size is bounded."""
@@ -49,10 +57,17 @@ class PriceOfBits:
         rest: bytes of the file beside the levels.
         """
         aim = self.aim(progress)
+        if aim is not None:
+            self._move(_clip(_GAIN * _off(levels, aim - rest), _MOST))
+
+    def follow_step(self, levels: float, rest: float, progress: float, steps: int) -> None:
+        """Move the price by how far the bytes of levels are from what is aimed at, after each of so many steps."""
+        aim = self.aim(progress)
         if aim is None:
             return
-        left = max(aim - rest, 0.1 * levels, 1.0)
-        self._move(_clip(_GAIN * math.log(max(1.0, levels) / left), _MOST))
+        off = _clip(_off(levels, aim - rest), _MOST_OFF)
+        self.base = (self.base or self.price) * math.exp(max(_SLOWEST, _SLOW / steps) * off)
+        self.price = self.base * math.exp(_FAST * off)
 
     def follow_loss(self, judgement: Judgement, progress: float) -> None:
         """Move the price by how far a judgement is from the bound."""
@@ -73,6 +88,11 @@ class PriceOfBits:
     def _move(self, by: float) -> None:
         self.price *= math.exp(by)
         self.owed = _clip(self.owed + by / 2, _MOST)
+
+
+def _off(levels: float, aim: float) -> float:
+    """Return the logarithm of how many times too many bytes levels have."""
+    return math.log(max(1.0, levels) / max(aim, 0.1 * levels, 1.0))
 
 
 def _clip(value: float, most: float) -> float:

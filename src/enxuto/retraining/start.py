@@ -32,10 +32,12 @@ class Start:
     bias_step: float
 
 
-def start_of(task: RetrainingTask, *, rounded: bool = True) -> Start:
+def start_of(task: RetrainingTask, *, rounded: bool = True, larger: float = 1.0) -> Start:
     """Return the start of a task; `ModelError` where nothing of the model can be trained.
 
-    rounded: False for the control, which starts from the original.
+    Args:
+        rounded: False for the control, which starts from the original.
+        larger: with a bound on the size, how many times larger the file is that training starts from.
     """
     calibration = task.calibration
     model = calibration.model
@@ -46,7 +48,7 @@ def start_of(task: RetrainingTask, *, rounded: bool = True) -> Start:
         for layer in calibration.layers
         if layer.bias is not None and layer.bias not in exact
     }
-    price, levels = _levels_of(task, biases, to_size=rounded)
+    price, levels = _levels_of(task, biases, to_size=rounded, larger=larger)
     step = _bias_step(task, price)
     if rounded:
         corrected = calibration.correct_biases(levels)
@@ -65,12 +67,12 @@ def _bias_step(task: RetrainingTask, price: float) -> float:
 
 
 def _levels_of(
-    task: RetrainingTask, biases: Mapping[str, np.ndarray], *, to_size: bool
+    task: RetrainingTask, biases: Mapping[str, np.ndarray], *, to_size: bool, larger: float
 ) -> tuple[float, dict[str, QuantizedTensor]]:
     """Return the price, and the levels off the trellis, that training starts at.
 
-    With a bound on the size these are calibrated levels of that size: training that had to come down to it would
-    first lose what calibration knows. Else the price is somewhat above the calibrated file's.
+    With a bound on the size these are calibrated levels of that size, or of a larger one: training that had to come
+    down to it would first lose what calibration knows. Else the price is somewhat above the calibrated file's.
     """
     calibration, most = task.calibration, task.bounds.max_bytes
     names = quantizable_weights(calibration.model, task.settings.roles, task.settings.keep_exact)
@@ -79,14 +81,14 @@ def _levels_of(
         if not to_size:  # of a file of next to no bits steps are so large that nothing is learned in them
             price = min(price, calibration.price_of_bits(_FEWEST_BITS))
         return price, calibration.round_at(price, names, trellis=False)
-    price, known = task.start.price, list[tuple[float, float]]()
+    aim, price, known = larger * most, task.start.price, list[tuple[float, float]]()
     for number in range(_TRIES):
         levels = calibration.round_at(price, names, trellis=False)
         size = task.code(price, levels, biases, _bias_step(task, price)).model.file_bytes
-        if -_NEAR < math.log(size / most) <= 0 or number == _TRIES - 1:
+        if -_NEAR < math.log(size / aim) <= 0 or number == _TRIES - 1:
             break
         known.append((math.log(price), math.log(size)))
-        price = math.exp(_next_price(known, math.log(most) - _NEAR / 2))
+        price = math.exp(_next_price(known, math.log(aim) - _NEAR / 2))
     return price, levels
 
 

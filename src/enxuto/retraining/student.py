@@ -124,16 +124,16 @@ class Student(nn.Module):
     def refresh_rates(self) -> None:
         """Fit the coder to the levels as they are now."""
         for name, weight in self.weights.items():
-            levels = torch.round(weight.latent.detach()).to(torch.int32)
+            levels = torch.round(weight.numbers().detach()).to(torch.int32)
             self.rates[name].refresh(levels.cpu().numpy(), levels.device)
 
     def bits(self) -> Tensor:
         """Return the bits of all levels, with gradients."""
         total = torch.zeros(())
         for name, weight in self.weights.items():
-            total = total + self.rates[name].bits(weight.latent)
+            total = total + self.rates[name].bits(weight.numbers())
         return total if self.penalty is None else total + self.penalty.bits(self.weights)
 
     def bits_of_levels(self) -> float:
         """Return the bits of all levels as the rate model has them."""
-        return sum(self.rates[name].bits_of_levels(weight.latent) for name, weight in self.weights.items())
+        return sum(self.rates[name].bits_of_levels(weight.numbers()) for name, weight in self.weights.items())

@@ -36,6 +36,11 @@ _FEWEST_BETWEEN = 20  # steps
 _SECONDS_BETWEEN = 60.0  # checkpoints
 _WORSE = 1.05  # of the loss that training begins with
 _RECOVERS = 0.97  # of the loss of the last file: what loses less than this is on its way back
+_RUINED = (
+    0.7  # nats, or shares of the variance: more than such a loss training does not make up for from the size
+)
+_LARGER = 2.0  # times the size, at which it then starts, and comes down
+_FEWEST_DOWN = 1000  # steps that this takes
 _TRIMS, _NEARLY = 5, 1.1  # how often the last file's steps grow a little where it is slightly too large
 
 
@@ -70,18 +75,10 @@ class _Run:
         self.first = self.found = task.check(task.start, 0, 0.0)
         self.outcome = task.start
         judging = time.monotonic() - self.began
-        self.start = start_of(task)
-        if settings.also_prune:
-            self.start.student.price_filters()
         self.teacher = teacher_of(task.calibration.logits_model, task.images.shape[1:])
         self.images = TrainingImages(
             task.images, settings.batch, task.settings.seed, task.pictures, settings.mix
         )
-        self.descent = Descent(
-            self.start.student, self.teacher, self.images, task.calibration.judged_outputs.losses, settings.rate,
-            placement,
-        )  # fmt: skip
-        self.price = PriceOfBits(self.start.price, task.bounds, float(task.start.model.file_bytes))
         self.checks: list[RetrainingCheck] = []
         self.level = self.last = math.inf  # losses of what training starts from, and of the last file
         self.beside = 0.0  # bytes of the file beside what the rate model says of its levels
@@ -89,15 +86,44 @@ class _Run:
         self.checkpoint = RetrainingCheckpoint(task, settings, self.first.judgement.data_hash)
         self.seconds = 0.0  # of earlier runs
         saved = self.checkpoint.read()
-        if saved is None or not self._resume(saved):
-            begins = task.check(self._file_of(self.descent.averages.values, self.start.price), 0, 0.0)
-            self.level = self.last = begins.loss
-            self.price.first = float(max(begins.bytes, task.start.model.file_bytes))
-            self._count_rest(begins.bytes)
+        if saved is None or not self._resume(saved, placement):
+            begins = self._begin(1.0, placement)
             self.schedule: Schedule = measured_schedule(
                 settings, self.images.steps_per_epoch, judging, self._time_steps
             )
+            if (
+                task.bounds.max_bytes is not None
+                and begins.loss > _RUINED
+                and self.schedule.steps >= _FEWEST_DOWN
+            ):
+                begins = self._begin(_LARGER, placement)
+            self.level = self.last = begins.loss
+            self.price.first = float(max(begins.bytes, task.start.model.file_bytes))
+            self._count_rest(begins.bytes)
         self.saved_at = self.began
+
+    def _set_out(self, larger: float, placement: Placement) -> None:
+        """Be where training starts: at the size asked for, or at a file so many times larger."""
+        task, self.larger = self.task, larger
+        self.start = start_of(task, larger=larger)
+        if self.settings.also_prune:
+            self.start.student.price_filters()
+        losses = task.calibration.judged_outputs.losses
+        self.descent = Descent(
+            self.start.student,
+            self.teacher,
+            self.images,
+            losses,
+            self.settings.rate,
+            placement,
+            coarsens=larger > 1,
+        )
+        self.price = PriceOfBits(self.start.price, task.bounds, float(task.start.model.file_bytes))
+
+    def _begin(self, larger: float, placement: Placement) -> RetrainingCheck:
+        """Set out, and return how the file does that training starts from."""
+        self._set_out(larger, placement)
+        return self.task.check(self._file_of(self.descent.averages.values, self.start.price), 0, 0.0)
 
     def train(self) -> str:
         """Train to the end; return why it ended early, "" where it did not."""
@@ -106,6 +132,11 @@ class _Run:
             while self.descent.step < self.schedule.steps:
                 if not self.descent.learn(self.schedule, self.price.price):
                     return "the loss became NaN or infinite"
+                if self.larger > 1:
+                    levels = self.descent.student.bits_of_levels() / 8
+                    self.price.follow_step(
+                        levels, self.beside, self.descent.step / self.schedule.steps, self.schedule.steps
+                    )
                 self._look_around()
                 if progress is not None:
                     progress("retraining", self.descent.step, self.schedule.steps)
@@ -122,7 +153,7 @@ class _Run:
         if step % max(_FEWEST_BETWEEN, steps // _REFRESHES) and not last:
             return
         student.refresh_rates()
-        if not last:
+        if not last and self.larger == 1:
             size = student.bits_of_levels() / 8
             self.price.follow_size(size, self.beside, step / steps)
             self.descent.grow_steps(self.price.growth(self.schedule.rate(step)))
@@ -136,7 +167,8 @@ class _Run:
         """Make a file of the averages, judge it, keep it if it is the best, and move the price.
 
         Where training made the network worse than it began, and it does not recover, it goes on more gently: deep and
-        narrow networks bear less than the rate that others need to change at all.
+        narrow networks bear less than the rate that others need to change at all. A training that comes down is meant
+        to lose.
         """
         outcome = self._file_of(self.descent.averages.values, self.price.price)
         most = self.task.bounds.max_bytes
@@ -156,7 +188,7 @@ class _Run:
             self.outcome, self.found = outcome, found
             self.best = [value.clone() for value in self.descent.averages.values]
         self.price.follow_loss(found.judgement, self.descent.step / self.schedule.steps)
-        if found.loss > max(_WORSE * self.level, _RECOVERS * self.last):
+        if self.larger == 1 and found.loss > max(_WORSE * self.level, _RECOVERS * self.last):
             self.schedule = self.schedule.halve_from(self.descent.step)
         self.last = found.loss
         self.descent.student.refresh_rates()
@@ -202,6 +234,8 @@ class _Run:
             "price": self.price.price,
             "first": self.price.first,
             "owed": self.price.owed,
+            "base": self.price.base,
+            "larger": self.larger,
             "beside": self.beside,
             "best": self.best,
             "best_number": checks.index(self.found),
@@ -209,15 +243,17 @@ class _Run:
             "seconds": self.seconds + time.monotonic() - self.began,
         })  # fmt: skip
 
-    def _resume(self, saved: Mapping[str, Any]) -> bool:
+    def _resume(self, saved: Mapping[str, Any], placement: Placement) -> bool:
         """Go on from a checkpoint; False, with a warning, where it does not fit."""
         try:
             checks = [RetrainingCheck.from_dict(row) for row in json.loads(saved["checks"])]
+            self._set_out(float(saved["larger"]), placement)
             self.descent.restore(saved)
             self.schedule = Schedule(int(saved["steps"]), tuple(map(int, saved["halved"])))
             self.level, self.last = float(saved["level"]), float(saved["last"])
             self.price.price, self.beside = float(saved["price"]), float(saved["beside"])
             self.price.first, self.price.owed = float(saved["first"]), float(saved["owed"])
+            self.price.base = float(saved["base"])
             self.seconds = float(saved["seconds"])
             self.best, self.found = saved["best"], checks[saved["best_number"]]
             if self.best is not None:
