@@ -112,6 +112,31 @@ def test_weights_of_a_function_that_is_called_twice_are_not_written_twice() -> N
     assert verify(result.compressed, given).ok
 
 
+def test_small_constants_of_a_function_do_not_keep_it_from_being_written_out() -> None:
+    scaled = function(
+        "Dense", ["a", "w"],
+        [node("Constant", [], ["s"], value=numpy_helper.from_array(np.float32(0.5))), node("MatMul", ["a", "w"], ["m"]),
+         node("Mul", ["m", "s"], ["n"]), node("Relu", ["n"], ["b"])],
+    )  # fmt: skip
+    proto = model("twice")
+    del proto.functions[:]
+    proto.functions.append(scaled)
+    found, names = inline_functions(Model.from_proto(proto))
+    assert not found.proto.functions
+    assert {name for name in found.weight_names if found.info(name).elements > 1} == {"u", "v", "w"}
+    assert all(sources == ["own:Dense/s"] for sources in names.values())
+    result = compressed(proto)
+    assert verify(result.compressed, Model.from_proto(proto)).ok
+
+
+def test_functions_of_another_version_stay() -> None:
+    proto = model("own")
+    proto.functions[1].opset_import[0].version = 13
+    given = Model.from_proto(proto)
+    assert inline_functions(given) == (given, {})
+    assert verify(compressed(proto).compressed, given).ok
+
+
 def test_a_model_without_functions_is_itself() -> None:
     given = Model.from_proto(plain())
     assert inline_functions(given) == (given, {})

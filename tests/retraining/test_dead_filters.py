@@ -16,6 +16,8 @@ from enxuto.enx.verify import verify
 from enxuto.onnx_model import Model
 from enxuto.quantize.grid import Grid
 from enxuto.quantize.tensor import QuantizedTensor
+from enxuto.retraining.filters import FilterPenalty
+from enxuto.retraining.levels import LearnedLevels
 from enxuto.retraining.removal import remove_dead_filters
 from enxuto.retraining.student import Student
 from enxuto.runtime import Runner
@@ -194,3 +196,17 @@ def test_filters_of_zeros_have_no_bias() -> None:
         plain.biases["c1b"].latent[list(DEAD)] = 0
         assert not torch.equal(before, after)
         assert torch.equal(plain(images), after)
+
+
+def test_filters_whose_coarser_levels_are_zero_are_dead_while_training() -> None:
+    """Levels are what is left of latent numbers where levels became coarser; those of small ones are zero."""
+    start = QuantizedTensor(np.array([[1, -1], [4, 0]], np.int32), Grid(0.1))
+    weight = LearnedLevels(start.reconstruct(), start)
+    penalty = FilterPenalty({"w": torch.ones(2)}, {"w": "b"})
+    assert penalty.alive({"w": weight})["b"].tolist() == [1, 1]
+    before = float(penalty.bits({"w": weight}).detach())
+    with torch.no_grad():
+        weight.coarser += 1.5
+    assert not weight.quantized().levels[0].any()
+    assert penalty.alive({"w": weight})["b"].tolist() == [0, 1]
+    assert float(penalty.bits({"w": weight}).detach()) < before

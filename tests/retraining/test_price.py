@@ -78,24 +78,27 @@ def test_steps_grow_a_little_at_a_time_until_they_are_what_the_price_asks_for() 
 
 
 def test_a_price_that_is_followed_step_by_step_brings_the_size_to_what_is_aimed_at() -> None:
-    """A plant that answers slowly, as weights do: a price has a size, to which levels go in some steps."""
+    """A plant that answers as weights do: a price has a size, to which levels go in some steps, and more at the end."""
     steps, levels = 2000, 1000.0
+    schedule = Schedule(steps)
     price = PriceOfBits(1e-6, Bounds(max_bytes=500), 1000.0)
     sizes = []
     for step in range(steps):
-        price.follow_step(levels, 0.0, step / steps, steps)
+        rate = schedule.rate(step)
+        price.follow_step(levels, 0.0, step / steps, steps, rate)
         wanted = 1000 * (1e-6 / price.price) ** 0.25
-        levels *= (wanted / levels) ** 0.02  # half of the way in 35 steps
+        levels *= (wanted / levels) ** (0.03 * rate)  # half of the way in 23 steps at the highest rate
         sizes.append(levels)
     aims = [price.aim(step / steps) or 0.0 for step in range(steps)]
     assert max(abs(math.log(one / other)) for one, other in zip(sizes, aims, strict=True)) < 0.2
-    assert sizes[-1] == pytest.approx(aims[-1], rel=0.02)
+    assert sizes[-1] == pytest.approx(aims[-1], rel=0.03)
+    assert price.price < 64 * 1e-6, "what keeps this size is sixteenfold"
     assert min(sizes) > 0.97 * aims[-1], "a size that fell too far does not come back"
 
 
 def test_a_price_is_not_followed_step_by_step_where_no_size_is_bounded() -> None:
     price = PriceOfBits(1e-6, Bounds(max_kl=0.1), 1000.0)
-    price.follow_step(1e9, 0.0, 0.5, 100)
+    price.follow_step(1e9, 0.0, 0.5, 100, 1.0)
     assert price.price == 1e-6
 
 

@@ -70,7 +70,7 @@ class CalibratedResult:
     does not hold on these images, though it holds on those that judged the search. retrained: what retraining found,
     whose best file is then the outcome. before_retraining: how the calibrated file does on the held-out images.
     unbounded: what to say of outputs that lose much there and that no bound is of, or of answers that change though the
-    bound holds. trained_on: how many images trained, and their hash.
+    bound holds. trained_on: how many images trained, and the hash of those they are of.
     """
 
     search: SearchResult
@@ -88,9 +88,9 @@ class CalibratedResult:
         """The compressed model that was found."""
         return self.search.outcome
 
-    def after_training_on(self, images: Dataset | Samples) -> CalibratedResult:
-        """Return the result with how many images trained, and their hash."""
-        return replace(self, trained_on=(len(images), images.hash))
+    def after_training_on(self, images: Dataset | Samples, count: int) -> CalibratedResult:
+        """Return the result with how many of these images trained, and the hash of all of them."""
+        return replace(self, trained_on=(count, images.hash))
 
 
 @advise_on_failure("compress it without images")
@@ -197,6 +197,7 @@ def compress_within(
         make,
         bounds,
         _first_price(calibration, bounds, parameters(model)) if first_price is None else first_price,
+        fine=calibration.price_of_bits(_FIRST_BITS),
         judge=judge,
         score=score,
         weights=parameters(calibration.model),
@@ -208,8 +209,9 @@ def compress_within(
     reporter = opened.judge(parts.held_out)
     if retrain is None:
         return _report(found, None, calibration, bounds, reporter)
-    retrained = retrain(_task(calibration, found, parts, opened, judge, bounds, how))
-    return _report(found, retrained, calibration, bounds, reporter).after_training_on(parts.training)
+    task = _task(calibration, found, parts, opened, judge, bounds, how)
+    report = _report(found, retrain(task), calibration, bounds, reporter)
+    return report.after_training_on(parts.training, len(task.images))
 
 
 def _first_price(calibration: Calibration, bounds: Bounds, weights: int) -> float:

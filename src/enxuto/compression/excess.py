@@ -9,7 +9,7 @@ from enxuto.compression.judge import Bounds, Judgement
 __all__ = ["excess_of", "room_below", "worse_than_mean"]
 
 _NOTABLE, _NOTABLE_DB = 1.25, 1.0  # beyond a bound, that an output alone is worth a remark
-_MOST_ROOM = 8.0  # doublings: what hardly loses anything says no more than that there is much room
+MOST_ROOM = 8.0  # doublings: what hardly loses anything says no more than that there is much room
 
 
 def excess_of(bounds: Bounds, judgement: Judgement) -> float:
@@ -48,7 +48,7 @@ def room_below(bounds: Bounds, judgement: Judgement) -> float | None:
         found.append((judgement.snr_db - bounds.min_snr) / (10 * math.log10(2)))
     if not found or any(math.isnan(one) for one in found):
         return None
-    return min(_MOST_ROOM, max(-_MOST_ROOM, min(found)))
+    return min(MOST_ROOM, max(-MOST_ROOM, min(found)))
 
 
 def worse_than_mean(bounds: Bounds, judgement: Judgement) -> str | None:

@@ -10,6 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from statistics import median
 
+from enxuto.compression.excess import MOST_ROOM
+
 __all__ = ["LossSearch"]
 
 _AIM = 0.02  # of room: aimed at, so that most tries end inside the bound
@@ -34,6 +36,7 @@ class LossSearch:
         one_sided: how many tries in a row fell on the same side: of those that keep the bound if `kept`.
         bounds: where the bound is by each try alone: its power and its room.
         beyond: how many tries were coarser than one that broke the bound.
+        widths: of the intervals that tries were in; one that two tries have not halved is halved.
     """
 
     closest: float
@@ -45,6 +48,7 @@ class LossSearch:
     kept: bool | None = None
     bounds: list[float] = field(default_factory=list)
     beyond: int = 0
+    widths: list[float] = field(default_factory=list)
 
     def next_power(self, power: float, room: float | None, fits: bool) -> float | None:
         """Take in what a power gave; return the power to try next, None where nothing better will come.
@@ -56,7 +60,7 @@ class LossSearch:
         self.one_sided = self.one_sided + 1 if fits == self.kept else 1
         self.kept = fits
         before, self.last = self.last, (power, room)
-        if room is not None:
+        if room is not None and abs(room) < MOST_ROOM:
             self.bounds.append(power + room)
         if self.beyond:  # whatever came of it: more of the like would be luck
             return None
@@ -88,8 +92,9 @@ class LossSearch:
         (fine, room), (coarse, lack) = keeps, breaks
         if coarse - fine < self.closest:
             return self._past(coarse)
-        share = 0.5
-        if room is not None and lack is not None and self.one_sided < 3:
+        share, slow = 0.5, len(self.widths) > 1 and coarse - fine > self.widths[-2] / 2
+        self.widths.append(coarse - fine)
+        if room is not None and lack is not None and not slow:
             share = min(1 - _MARGIN, max(_MARGIN, (room - _AIM) / (room - lack)))
         return fine + (coarse - fine) * share
 
@@ -100,7 +105,7 @@ class LossSearch:
         """
         if len(self.bounds) < _ENOUGH:
             return None
-        usual = median(self.bounds) - _AIM
+        usual = min(coarse + _MOST, median(self.bounds) - _AIM)
         if usual - coarse < _FAR:
             return None
         self.beyond += 1

@@ -84,6 +84,7 @@ def search(
     start: float,
     *,
     weights: int,
+    fine: float | None = None,
     judge: JudgeModel | None = None,
     score: ScoreModel | None = None,
     store: TrialStore | None = None,
@@ -98,6 +99,7 @@ def search(
         bounds: what must hold.
         start: the first price tried.
         weights: how many the model has, which a search for a size steps by.
+        fine: a price of some three bits a weight, far below which none is tried; by default `start`.
         judge: needed for bounds on answers.
         score: needed for `max_judge_drop`.
         store: prices it holds are not tried again; only the best of them is made.
@@ -119,8 +121,8 @@ def search(
         store,
         on_trial,
     )
-    # Of a network whose answers hardly move, bits cost next to nothing: nine bits more than at first are tried.
-    work.finest = min(_FINEST, start / _FACTOR**9)
+    # Of a network whose answers hardly move, bits cost next to nothing: nine bits more than at `fine` are tried.
+    work.finest = min(_FINEST, (start if fine is None else min(start, fine)) / _FACTOR**9)
     return work.by_size(start) if bounds.max_bytes is not None else work.by_loss(start)
 
 

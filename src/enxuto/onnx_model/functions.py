@@ -9,14 +9,16 @@ from enxuto.onnx_model.model import Model
 
 __all__ = ["inline_functions"]
 
+_FEWEST = 32  # elements of a tensor that it matters to have twice
 _MOST_BYTES = 1 << 30  # of a model, which is in memory three times while its functions are written out
 
 
 def inline_functions(model: Model) -> tuple[Model, dict[str, list[str]]]:
     """A model without local functions, and by the name of each weight that was in one its names there.
 
-    It is the model itself where it has none, where it is larger than 1 GB, and where a function that is called several
-    times has weights of its own, which would then be in the file as often.
+    It is the model itself where it has none, where it is larger than 1 GB, where one of them cannot be written out (it
+    is of another version of the standard than the model), and where a function that is called several times has weights
+    of its own, which would then be in the file as often.
     """
     if not model.proto.functions or model.size_bound() > _MOST_BYTES:
         return model, {}
@@ -27,7 +29,7 @@ def inline_functions(model: Model) -> tuple[Model, dict[str, list[str]]]:
         ModelError,
     ):  # the inliner's own errors, such as a function that is not as ONNX defines it
         return model, {}
-    if _bytes(inlined) > _bytes(model):
+    if inlined.proto.functions or _bytes(inlined) > _bytes(model):
         return model, {}
     return inlined, _moved(model, inlined)
 
@@ -49,4 +51,4 @@ def _moved(model: Model, inlined: Model) -> dict[str, list[str]]:
 
 
 def _bytes(model: Model) -> int:
-    return sum(info.bytes for info in model.infos())
+    return sum(info.bytes for info in model.infos() if info.elements >= _FEWEST)

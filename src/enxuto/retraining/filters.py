@@ -75,7 +75,7 @@ class FilterPenalty:
         """Return what all filters cost, with gradients."""
         total = torch.zeros(())
         for name, costs in self.costs.items():
-            total = total + (costs * rms_of_filters(weights[name].latent)).sum()
+            total = total + (costs * rms_of_filters(weights[name].numbers())).sum()
         return total
 
     def alive(self, weights: dict[str, LearnedLevels]) -> dict[str, Tensor]:
@@ -83,6 +83,6 @@ class FilterPenalty:
         found = {}
         for name, costs in self.costs.items():
             if name in self.biases:
-                levels = torch.round(weights[name].latent.detach()).flatten(1)
+                levels = torch.round(weights[name].numbers().detach()).flatten(1)
                 found[self.biases[name]] = ((levels != 0).any(1) | (costs == 0)).to(torch.float32)
         return found

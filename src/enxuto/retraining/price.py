@@ -25,7 +25,7 @@ _MARGIN = 0.985  # of the size: averaged weights are not quite those that are st
 _GLIDE = 0.35  # of the training, in which the size comes down
 _MOST_OFF = 0.5  # for each factor e that the levels' bytes are off: more is treated like that
 _FAST = 10.0  # of the logarithm of the price, for each factor e that the levels' bytes are off at a step, for this step
-_SLOW, _SLOWEST = 40.0, 0.003  # likewise, for all that follow: divided by their number, but so much at least
+_SLOW = 100.0  # likewise, for all that follow: divided by their number
 _AT_ONCE = 0.01  # of a step, that steps grow or shrink between two fits of the rate model: training makes up for that
 
 
@@ -60,13 +60,17 @@ class PriceOfBits:
         if aim is not None:
             self._move(_clip(_GAIN * _off(levels, aim - rest), _MOST))
 
-    def follow_step(self, levels: float, rest: float, progress: float, steps: int) -> None:
-        """Move the price by how far the bytes of levels are from what is aimed at, after each of so many steps."""
+    def follow_step(self, levels: float, rest: float, progress: float, steps: int, rate: float) -> None:
+        """Move the price by how far the bytes of levels are from what is aimed at, after each of so many steps.
+
+        rate: the learning rate as a share of the highest: where weights hardly move, a price that rises on and on would
+        change nothing but the price.
+        """
         aim = self.aim(progress)
         if aim is None:
             return
         off = _clip(_off(levels, aim - rest), _MOST_OFF)
-        self.base = (self.base or self.price) * math.exp(max(_SLOWEST, _SLOW / steps) * off)
+        self.base = (self.base or self.price) * math.exp(_SLOW / steps * rate * off)
         self.price = self.base * math.exp(_FAST * off)
 
     def follow_loss(self, judgement: Judgement, progress: float) -> None:

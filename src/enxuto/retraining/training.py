@@ -88,6 +88,7 @@ class _Run:
         saved = self.checkpoint.read()
         if saved is None or not self._resume(saved, placement):
             begins = self._begin(1.0, placement)
+            self.calibrated_price = self.start.price
             self.schedule: Schedule = measured_schedule(
                 settings, self.images.steps_per_epoch, judging, self._time_steps
             )
@@ -96,7 +97,7 @@ class _Run:
                 and begins.loss > _RUINED
                 and self.schedule.steps >= _FEWEST_DOWN
             ):
-                begins = self._begin(_LARGER, placement)
+                begins = self._begin(_LARGER, self.descent.placement)
             self.level = self.last = begins.loss
             self.price.first = float(max(begins.bytes, task.start.model.file_bytes))
             self._count_rest(begins.bytes)
@@ -123,7 +124,7 @@ class _Run:
     def _begin(self, larger: float, placement: Placement) -> RetrainingCheck:
         """Set out, and return how the file does that training starts from."""
         self._set_out(larger, placement)
-        return self.task.check(self._file_of(self.descent.averages.values, self.start.price), 0, 0.0)
+        return self.task.check(self._file_of(self.descent.averages.values, self.coding_price), 0, 0.0)
 
     def train(self) -> str:
         """Train to the end; return why it ended early, "" where it did not."""
@@ -133,10 +134,7 @@ class _Run:
                 if not self.descent.learn(self.schedule, self.price.price):
                     return "the loss became NaN or infinite"
                 if self.larger > 1:
-                    levels = self.descent.student.bits_of_levels() / 8
-                    self.price.follow_step(
-                        levels, self.beside, self.descent.step / self.schedule.steps, self.schedule.steps
-                    )
+                    self._follow_step()
                 self._look_around()
                 if progress is not None:
                     progress("retraining", self.descent.step, self.schedule.steps)
@@ -145,6 +143,16 @@ class _Run:
         except KeyboardInterrupt:
             return "interrupted"
         return ""
+
+    def _follow_step(self) -> None:
+        step, steps = self.descent.step, self.schedule.steps
+        levels = self.descent.student.bits_of_levels() / 8
+        self.price.follow_step(levels, self.beside, step / steps, steps, self.schedule.rate(step))
+
+    @property
+    def coding_price(self) -> float:
+        """The price of all that is not learned: the calibrated one, where a controller moves the other at will."""
+        return self.price.price if self.larger == 1 else self.calibrated_price
 
     def _look_around(self) -> None:
         """From time to time fit the rate model again, move the price, and make and judge a file."""
@@ -170,7 +178,7 @@ class _Run:
         narrow networks bear less than the rate that others need to change at all. A training that comes down is meant
         to lose.
         """
-        outcome = self._file_of(self.descent.averages.values, self.price.price)
+        outcome = self._file_of(self.descent.averages.values, self.coding_price)
         most = self.task.bounds.max_bytes
         for _ in range(_TRIMS if most is not None and self.descent.step == self.schedule.steps else 0):
             size = outcome.model.file_bytes
@@ -178,7 +186,7 @@ class _Run:
                 break
             levels = max(1.0, most - self.beside)
             self.descent.grow_steps(min(1.2, 1 + (size - most) / levels))
-            outcome = self._file_of(self.descent.averages.values, self.price.price)
+            outcome = self._file_of(self.descent.averages.values, self.coding_price)
         found = self.task.check(
             outcome, self.descent.step * self.settings.batch, self.seconds + time.monotonic() - self.began
         )
@@ -219,6 +227,7 @@ class _Run:
                 finish_work(self.descent.placement)
                 began = time.monotonic()
             (self.descent.loss(number) + self.descent.student.bits()).backward()  # type: ignore[no-untyped-call]
+            self.descent.student.bits_of_levels()
         finish_work(self.descent.placement)
         return (time.monotonic() - began) / count
 
@@ -236,6 +245,7 @@ class _Run:
             "owed": self.price.owed,
             "base": self.price.base,
             "larger": self.larger,
+            "calibrated_price": self.calibrated_price,
             "beside": self.beside,
             "best": self.best,
             "best_number": checks.index(self.found),
@@ -253,7 +263,7 @@ class _Run:
             self.level, self.last = float(saved["level"]), float(saved["last"])
             self.price.price, self.beside = float(saved["price"]), float(saved["beside"])
             self.price.first, self.price.owed = float(saved["first"]), float(saved["owed"])
-            self.price.base = float(saved["base"])
+            self.price.base, self.calibrated_price = float(saved["base"]), float(saved["calibrated_price"])
             self.seconds = float(saved["seconds"])
             self.best, self.found = saved["best"], checks[saved["best_number"]]
             if self.best is not None:
