@@ -7,6 +7,7 @@ import math
 import time
 import warnings
 from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import replace
 from typing import Any
 
@@ -40,7 +41,10 @@ _RUINED = (
     0.7  # nats, or shares of the variance: more than such a loss training does not make up for from the size
 )
 _LARGER = 2.0  # times the size, at which it then starts, and comes down
-_FEWEST_DOWN = 1000  # steps that this takes
+_FEWEST_DOWN, _DOWN = (
+    1000,
+    0.6,
+)  # steps that this takes, and the share of them after which averages lag no longer
 _TRIMS, _NEARLY = 5, 1.1  # how often the last file's steps grow a little where it is slightly too large
 
 
@@ -204,9 +208,14 @@ class _Run:
             self.task.settings.on_check(found)
 
     def _count_rest(self, size: int) -> None:
-        """Take in how many bytes of a file of the averages are not in the rate model."""
+        """Take in how many bytes a file of the averages has beside what the rate model says.
+
+        Averages have fewer bits than what they are of, which wavers. A training that came down looks at the latter at
+        every step, and would end so much too small.
+        """
         student = self.descent.student
-        with self.descent.averages.applied():
+        is_down = self.larger > 1 and self.descent.step > _DOWN * self.schedule.steps
+        with nullcontext() if is_down else self.descent.averages.applied():
             student.refresh_rates()
             self.beside = size - student.bits_of_levels() / 8
         student.refresh_rates()
