@@ -29,7 +29,8 @@ class Retraining:
         epochs: how many times every training image is seen, such as 2.5; repeats byte for byte on the same machine.
         batch: images a step.
         rate: how far a weight moves at most in a step, in steps of its grid; falls to 0 along a cosine, and is halved
-            whenever files on the way are worse than what training began with and do not recover.
+            whenever files on the way are worse than what training began with and do not recover. Half of it where
+            training comes down from a larger file, whose steps are finer.
         mix: the share of batches whose images are mixed in pairs.
         checks: how often a file is made and judged on the way.
         also_prune: also price the multiplications of filters, so that whole filters become zero and leave the network.

@@ -38,13 +38,12 @@ _SECONDS_BETWEEN = 60.0  # checkpoints
 _WORSE = 1.05  # of the loss that training begins with
 _RECOVERS = 0.97  # of the loss of the last file: what loses less than this is on its way back
 _RUINED = (
-    0.7  # nats, or shares of the variance: more than such a loss training does not make up for from the size
+    0.7  # nats, or shares of the variance: from such a loss training does not come back at the same size
 )
 _LARGER = 2.0  # times the size, at which it then starts, and comes down
-_FEWEST_DOWN, _DOWN = (
-    1000,
-    0.6,
-)  # steps that this takes, and the share of them after which averages lag no longer
+_GENTLER = 0.5  # of the rate, in steps that are finer then
+_FEWEST_DOWN = 1000  # steps that it takes to come down
+_DOWN = 0.6  # of the training, after which averages no longer lag behind
 _TRIMS, _NEARLY = 5, 1.1  # how often the last file's steps grow a little where it is slightly too large
 
 
@@ -114,14 +113,10 @@ class _Run:
         if self.settings.also_prune:
             self.start.student.price_filters()
         losses = task.calibration.judged_outputs.losses
+        comes_down = larger > 1
+        rate = self.settings.rate * (_GENTLER if comes_down else 1.0)
         self.descent = Descent(
-            self.start.student,
-            self.teacher,
-            self.images,
-            losses,
-            self.settings.rate,
-            placement,
-            coarsens=larger > 1,
+            self.start.student, self.teacher, self.images, losses, rate, placement, coarsens=comes_down
         )
         self.price = PriceOfBits(self.start.price, task.bounds, float(task.start.model.file_bytes))
 
