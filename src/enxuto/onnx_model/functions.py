@@ -24,10 +24,7 @@ def inline_functions(model: Model) -> tuple[Model, dict[str, list[str]]]:
         return model, {}
     try:
         inlined = Model.from_proto(inline_local_functions(model.to_proto()))
-    except (
-        RuntimeError,
-        ModelError,
-    ):  # the inliner's own errors, such as a function that is not as ONNX defines it
+    except (RuntimeError, ValueError, ModelError):  # a function that is not as ONNX defines it
         return model, {}
     if inlined.proto.functions or _bytes(inlined) > _bytes(model):
         return model, {}

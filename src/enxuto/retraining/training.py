@@ -37,9 +37,7 @@ _FEWEST_BETWEEN = 20  # steps
 _SECONDS_BETWEEN = 60.0  # checkpoints
 _WORSE = 1.05  # of the loss that training begins with
 _RECOVERS = 0.97  # of the loss of the last file: what loses less than this is on its way back
-_RUINED = (
-    0.7  # nats, or shares of the variance: from such a loss training does not come back at the same size
-)
+_RUINED = 0.7  # nats, or shares of the variance: from there training does not come back at the same size
 _LARGER = 2.0  # times the size, at which it then starts, and comes down
 _GENTLER = 0.5  # of the rate, in steps that are finer then
 _FEWEST_DOWN = 1000  # steps that it takes to come down
