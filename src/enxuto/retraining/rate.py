@@ -44,7 +44,7 @@ class RateModel:
         share = inside - lower
         return torch.sum(low + share * (high - low))
 
-    def bits_of_levels(self, latent: Tensor) -> float:
-        """Return the bits of the levels that `latent` rounds to."""
+    def bits_of_levels(self, latent: Tensor) -> Tensor:
+        """Return the bits of the levels that `latent` rounds to, without gradients."""
         with torch.no_grad():
-            return float(self.bits(torch.round(latent)))
+            return self.bits(torch.round(latent))

@@ -137,7 +137,6 @@ class Student(nn.Module):
     def bits_of_levels(self) -> float:
         """Return the bits of all levels as the rate model has them."""
         total = torch.zeros(())
-        with torch.no_grad():
-            for name, weight in self.weights.items():
-                total = total + self.rates[name].bits(torch.round(weight.numbers()))
+        for name, weight in self.weights.items():
+            total = total + self.rates[name].bits_of_levels(weight.numbers())
         return float(total)
