@@ -7,9 +7,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from onnx import ModelProto, TensorProto, helper, numpy_helper
+from onnx import FunctionProto, ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
 import enxuto
+from enxuto.enx.file import CompressedModel
 from enxuto.enx.verify import verify
 from enxuto.onnx_model import Model, inline_functions
 from enxuto.runtime import Runner
@@ -24,7 +25,7 @@ def weight(name: str, *shape: int) -> TensorProto:
     return numpy_helper.from_array((generator.standard_normal(shape) / 4).astype(np.float32), name)
 
 
-def function(name: str, inputs: list[str], nodes: list, domain: str = "own"):
+def function(name: str, inputs: list[str], nodes: list[NodeProto], domain: str = "own") -> FunctionProto:
     return helper.make_function(domain, name, inputs, ["b"], nodes, OPSETS)
 
 
@@ -76,7 +77,7 @@ def plain() -> ModelProto:
     return helper.make_model(graph, opset_imports=OPSETS[:1], ir_version=8)
 
 
-def compressed(proto: ModelProto, bits: float = 6):
+def compressed(proto: ModelProto, bits: float = 6) -> CompressedModel:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)
         return enxuto.compress(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -62,7 +62,7 @@ def test_coarser_levels_are_fewer_and_leave_the_weight_where_it_is(case: str) ->
     assert torch.equal(weight.latent, latent)
     np.testing.assert_array_equal(coarse.levels, np.rint(latent.numpy() / 2))
     np.testing.assert_allclose(coarse.reconstruct(), weight().detach().numpy(), rtol=2e-6)
-    steps = [np.multiply(*found.quantizer.steps(fine.levels.shape)) for found in (fine, coarse)]
+    steps = [np.multiply(*cast(Grid, found.quantizer).steps(fine.levels.shape)) for found in (fine, coarse)]
     np.testing.assert_allclose(steps[1], 2 * steps[0], rtol=1e-6)
 
 
