@@ -12,6 +12,7 @@ seen stand beside minutes, which depend on the machine and on what else it does.
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -61,6 +62,7 @@ def main() -> None:
     parser.add_argument("--mix", type=float, default=enxuto.Retraining().mix)
     parser.add_argument("--control", action="store_true")
     parser.add_argument("--threads", type=int, default=0)
+    parser.add_argument("--keep", type=Path, help="folder for the retrained files")
     given = parser.parse_args()
     model, preprocess = opened(given.network)
     training, choosing, test = images_of(given.network)
@@ -86,6 +88,8 @@ def main() -> None:
         ):
             scored = enxuto.evaluate(result.model, test, preprocess=preprocess, reference=model)
             print(line(name, result.file_bytes, result.parameters, scored, original), flush=True)
+        if given.keep is not None:
+            retrained.save(given.keep / f"{given.network}-{bits:g}.enx")
         if found.control is not None:
             control = found.control
             print(f"control: top-1 {control.top1:.2f}  same {control.agreement:.2f}  KL {control.kl:.4f}")

@@ -10,7 +10,6 @@ import pytest
 from onnx import FunctionProto, ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
 import enxuto
-from enxuto.enx.file import CompressedModel
 from enxuto.enx.verify import verify
 from enxuto.onnx_model import Model, inline_functions
 from enxuto.runtime import Runner
@@ -77,7 +76,7 @@ def plain() -> ModelProto:
     return helper.make_model(graph, opset_imports=OPSETS[:1], ir_version=8)
 
 
-def compressed(proto: ModelProto, bits: float = 6) -> CompressedModel:
+def compressed(proto: ModelProto, bits: float = 6) -> enxuto.CompressionResult:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)
         return enxuto.compress(
