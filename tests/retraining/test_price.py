@@ -10,7 +10,7 @@ import pytest
 from enxuto.compression.excess import excess_of
 from enxuto.compression.judge import Bounds, Judgement
 from enxuto.retraining.price import PriceOfBits
-from enxuto.retraining.schedule import Schedule, measured_schedule
+from enxuto.retraining.schedule import Schedule, planned_schedule
 from enxuto.retraining.settings import Retraining
 
 
@@ -107,11 +107,18 @@ def test_a_file_that_is_small_enough_already_keeps_its_size_aimed_at() -> None:
 
 
 def test_the_schedule_has_the_steps_asked_for() -> None:
-    assert measured_schedule(Retraining(epochs=2.5), 40, 1.0, lambda _: math.nan).steps == 100
-    timed = measured_schedule(Retraining(minutes=1, checks=10), 40, 3.0, lambda _: 0.5)
-    assert timed.steps == 60  # half of the minute goes to checks
-    assert measured_schedule(Retraining(), 40, 0.0, lambda _: 1.0).steps == 600
-    assert measured_schedule(Retraining(minutes=0.01), 40, 9.0, lambda _: 1.0).steps == 20
+    assert planned_schedule(Retraining(epochs=2.5), 40, 1.0, lambda _: math.nan).steps == 100
+    timed = planned_schedule(Retraining(minutes=1), 40, 29.4, lambda _: 0.5)
+    assert timed.steps == 60  # half of the minute is gone, 0.6 s of it with timing steps
+    assert planned_schedule(Retraining(), 40, 0.0, lambda _: 1.0).steps == 594
+    assert planned_schedule(Retraining(minutes=0.01), 40, 9.0, lambda _: 1.0).steps == 20
+
+
+def test_steps_are_timed_for_a_hundredth_of_the_minutes_and_not_for_long() -> None:
+    asked: list[float] = []
+    for minutes in (1, 10, 1000):
+        planned_schedule(Retraining(minutes=minutes), 40, 0.0, lambda seconds: asked.append(seconds) or 1.0)
+    assert asked == pytest.approx([0.6, 6, 15])
 
 
 def test_learning_rates_rise_shortly_and_end_near_nothing() -> None:

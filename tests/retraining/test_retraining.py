@@ -113,6 +113,21 @@ def test_the_same_seed_gives_the_same_bytes(calibrations: Path, whole: enxuto.Co
     assert compress(calibrations).to_bytes() == whole.to_bytes()
 
 
+def test_steps_that_were_taken_to_time_them_leave_nothing_behind(
+    calibrations: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Minutes are epochs that are measured, and so many epochs repeat them."""
+    monkeypatch.setattr("enxuto.retraining.schedule._FEWEST", 48)
+    by_minutes = compress(calibrations, replace(FEW, epochs=None, minutes=1e-3))
+    found = retrained_of(by_minutes)
+    assert found.planned_epochs == 1.5
+    again = compress(calibrations, FEW)
+    assert [row.to_dict()["judged"] for row in retrained_of(again).checks] == [
+        row.to_dict()["judged"] for row in found.checks
+    ]
+    assert again.to_bytes() == by_minutes.to_bytes()
+
+
 @pytest.mark.filterwarnings(
     "ignore:the bound holds"
 )  # many answers change, as this network has nearly flat ones
@@ -192,6 +207,7 @@ def test_a_training_that_starts_ruined_comes_down_from_a_larger_file(
     found, most = retrained_of(whole), 3.1 * whole.parameters / 8
     sizes = [check.bytes for check in found.checks]
     assert sizes[0] > 1.2 * most
+    assert [check.coming_down for check in found.checks] == [True, False, False, False]
     assert sizes == sorted(sizes, reverse=True)
     assert sizes[-1] < 0.7 * sizes[0]
     assert found.halvings == 0

@@ -117,7 +117,10 @@ class RetrainingTask:
 
 @dataclass(frozen=True)
 class RetrainingCheck:
-    """A file made while training: after how many images, at which price in nats per bit, and how it was judged."""
+    """A file made while training: after how many images, at which price in nats per bit, and how it was judged.
+
+    coming_down: whether training is still on its way from a larger file, and this one not meant to fit.
+    """
 
     images: int
     seconds: float
@@ -125,6 +128,7 @@ class RetrainingCheck:
     bytes: int
     judgement: Judgement
     violation: str | None
+    coming_down: bool = False
 
     @property
     def fits(self) -> bool:
@@ -144,13 +148,16 @@ class RetrainingCheck:
         judgement = read_judgement(row["judged"])
         if judgement is None:
             raise ValueError("a check has a judgement")
-        return cls(row["images"], row["seconds"], row["price"], row["bytes"], judgement, row["violation"])
+        return cls(
+            row["images"], row["seconds"], row["price"], row["bytes"], judgement, row["violation"],
+            row["coming_down"],
+        )  # fmt: skip
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-safe values."""
         return {
             "images": self.images, "seconds": self.seconds, "price": self.price, "bytes": self.bytes,
-            "violation": self.violation, "judged": self.judgement.to_dict(),
+            "violation": self.violation, "coming_down": self.coming_down, "judged": self.judgement.to_dict(),
         }  # fmt: skip
 
 

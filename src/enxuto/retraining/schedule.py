@@ -8,11 +8,12 @@ from dataclasses import dataclass, replace
 
 from enxuto.retraining.settings import Retraining
 
-__all__ = ["Schedule", "measured_schedule"]
+__all__ = ["Schedule", "planned_schedule"]
 
 _DEFAULT_MINUTES = 10.0
 _WARM = 0.03  # of the steps
-_TIMED = 4  # steps that tell how long one takes
+_TIMED = 0.01  # of the minutes, in which it is measured how long a step takes
+_LONGEST_TIMED = 15.0  # seconds
 _FEWEST = 20  # steps
 _HALVINGS = 4  # at most: down to a sixteenth of the rate that is asked for
 
@@ -43,18 +44,20 @@ class Schedule:
         return step * checks // self.steps > (step - 1) * checks // self.steps
 
 
-def measured_schedule(
-    settings: Retraining, steps_per_epoch: float, judging: float, seconds_of: Callable[[int], float]
+def planned_schedule(
+    settings: Retraining, steps_per_epoch: float, other: float, seconds_of_step: Callable[[float], float]
 ) -> Schedule:
     """Return the schedule that was asked for; where minutes were, steps are timed first.
 
     Args:
         settings: epochs or minutes.
         steps_per_epoch: of the training images.
-        judging: seconds that one check takes.
-        seconds_of: runs so many steps and returns the seconds that one takes.
+        other: seconds of the minutes that are gone, or that judging files will take.
+        seconds_of_step: takes steps for about so many seconds, and returns how many one takes.
     """
     if settings.epochs is not None:
         return Schedule(max(1, round(settings.epochs * steps_per_epoch)))
-    left = 60 * (settings.minutes or _DEFAULT_MINUTES) - settings.checks * judging
-    return Schedule(max(_FEWEST, int(left / seconds_of(_TIMED))))
+    whole = 60 * (settings.minutes or _DEFAULT_MINUTES)
+    timing = min(_LONGEST_TIMED, _TIMED * whole)
+    step = seconds_of_step(timing)
+    return Schedule(max(_FEWEST, int((whole - timing - other) / step)))

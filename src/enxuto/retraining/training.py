@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import statistics
 import time
 import warnings
 from collections.abc import Mapping
@@ -24,7 +25,7 @@ from enxuto.retraining.images import TrainingImages
 from enxuto.retraining.placement import finish_work, placement_of
 from enxuto.retraining.price import PriceOfBits
 from enxuto.retraining.removal import remove_dead_filters
-from enxuto.retraining.schedule import Schedule, measured_schedule
+from enxuto.retraining.schedule import Schedule, planned_schedule
 from enxuto.retraining.settings import Retraining
 from enxuto.retraining.start import start_of
 from enxuto.retraining.student import teacher_of
@@ -42,6 +43,8 @@ _LARGER = 2.0  # times the size, at which it then starts, and comes down
 _GENTLER = 0.5  # of the rate, in steps that are finer then
 _FEWEST_DOWN = 1000  # steps that it takes to come down
 _DOWN = 0.6  # of the training, after which averages no longer lag behind
+_FEWEST_TIMED = 5  # steps that tell how long one takes; the first is not counted
+_SOME_STEPS = Schedule(1_000_000)  # of a training whose first steps change next to nothing
 _TRIMS, _NEARLY = 5, 1.1  # how often the last file's steps grow a little where it is slightly too large
 
 
@@ -75,7 +78,6 @@ class _Run:
         self.began = time.monotonic()
         self.first = self.found = task.check(task.start, 0, 0.0)
         self.outcome = task.start
-        judging = time.monotonic() - self.began
         self.teacher = teacher_of(task.calibration.logits_model, task.images.shape[1:])
         self.images = TrainingImages(
             task.images, settings.batch, task.settings.seed, task.pictures, settings.mix
@@ -90,18 +92,19 @@ class _Run:
         if saved is None or not self._resume(saved, placement):
             begins = self._begin(1.0, placement)
             self.calibrated_price = self.start.price
-            self.schedule: Schedule = measured_schedule(
-                settings, self.images.steps_per_epoch, judging, self._time_steps
-            )
+            self.schedule = self._plan()
             if (
                 task.bounds.max_bytes is not None
                 and begins.loss > _RUINED
                 and self.schedule.steps >= _FEWEST_DOWN
             ):
                 begins = self._begin(_LARGER, self.descent.placement)
+                self.schedule = self._plan()
             self.level = self.last = begins.loss
             self.price.first = float(max(begins.bytes, task.start.model.file_bytes))
             self._count_rest(begins.bytes)
+            if self.larger > 1 and task.settings.on_check is not None:
+                task.settings.on_check(replace(begins, coming_down=True))
         self.saved_at = self.began
 
     def _set_out(self, larger: float, placement: Placement) -> None:
@@ -121,7 +124,19 @@ class _Run:
     def _begin(self, larger: float, placement: Placement) -> RetrainingCheck:
         """Set out, and return how the file does that training starts from."""
         self._set_out(larger, placement)
-        return self.task.check(self._file_of(self.descent.averages.values, self.coding_price), 0, 0.0)
+        began = time.monotonic()
+        found = self.task.check(self._file_of(self.descent.averages.values, self.coding_price), 0, 0.0)
+        self.check_seconds = time.monotonic() - began
+        return found
+
+    def _plan(self) -> Schedule:
+        """Return the schedule of as many steps as were asked for, or as fit into the minutes that are left."""
+        return planned_schedule(
+            self.settings,
+            self.images.steps_per_epoch,
+            time.monotonic() - self.began + self.settings.checks * self.check_seconds,
+            self._time_steps,
+        )
 
     def train(self) -> str:
         """Train to the end; return why it ended early, "" where it did not."""
@@ -187,6 +202,7 @@ class _Run:
         found = self.task.check(
             outcome, self.descent.step * self.settings.batch, self.seconds + time.monotonic() - self.began
         )
+        found = replace(found, coming_down=self._is_coming_down())
         self._count_rest(found.bytes)
         self.checks.append(found)
         if self.task.better(found, self.found):
@@ -199,6 +215,11 @@ class _Run:
         self.descent.student.refresh_rates()
         if self.task.settings.on_check is not None:
             self.task.settings.on_check(found)
+
+    def _is_coming_down(self) -> bool:
+        """Whether the file is still meant to be larger than was asked for."""
+        most, aim = self.task.bounds.max_bytes, self.price.aim(self.descent.step / self.schedule.steps)
+        return self.larger > 1 and most is not None and aim is not None and aim > most
 
     def _count_rest(self, size: int) -> None:
         """Take in how many bytes a file of the averages has beside what the rate model says.
@@ -221,17 +242,18 @@ class _Run:
             biases = student.file_biases()
         return self.task.code(price, tensors, biases, self.start.bias_step)
 
-    def _time_steps(self, count: int) -> float:
-        """Return the seconds that a step takes, its update apart; nothing is learned."""
-        began = time.monotonic()
-        for number in range(count + 1):
-            if number == 1:
-                finish_work(self.descent.placement)
-                began = time.monotonic()
-            (self.descent.loss(number) + self.descent.student.bits()).backward()  # type: ignore[no-untyped-call]
+    def _time_steps(self, seconds: float) -> float:
+        """Return the seconds that a step takes: some are taken for so long, and then taken back."""
+        before = self.descent.state()
+        took: list[float] = []
+        while len(took) < _FEWEST_TIMED or sum(took) < seconds:
+            began = time.monotonic()
+            self.descent.learn(_SOME_STEPS, self.price.price)
             self.descent.student.bits_of_levels()
-        finish_work(self.descent.placement)
-        return (time.monotonic() - began) / count
+            finish_work(self.descent.placement)
+            took.append(time.monotonic() - began)
+        self.descent.restore(before)
+        return statistics.mean(took[1:])
 
     def _save(self) -> None:
         self.saved_at = time.monotonic()
