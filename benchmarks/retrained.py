@@ -3,10 +3,11 @@
     python benchmarks/retrained.py [--network resnet20-cifar10] [--bits 1.5 1.0 0.65] [--minutes 30 | --epochs 5]
 
 Needs PyTorch and `../shared`; `--network demo`, the packaged digits network, which half of its images train, needs
-only PyTorch. Of the 50,000 training images of CIFAR-10, 45,000 train, without labels, and 2,500 choose among the files
-made on the way; all 5,000 test images report. For every size there is a line for the calibrated file and one for the
-retrained; with `--control` the last size also has the same training without rounding, on the images that choose. Images
-seen stand beside minutes, which depend on the machine and on what else it does.
+only PyTorch; `--network FILE.onnx` (or `.enx`, of which the decoded network is then the original) another one for
+CIFAR-10 that holds its preprocessing. Of the 50,000 training images of CIFAR-10, 45,000 train, without labels, and
+2,500 choose among the files made on the way; all 5,000 test images report. For every size there is a line for the
+calibrated file and one for the retrained; with `--control` the last size also has the same training without rounding,
+on the images that choose. Images seen stand beside minutes, which depend on the machine and on what else it does.
 """
 
 from __future__ import annotations
@@ -18,8 +19,10 @@ from typing import Any
 import numpy as np
 
 import enxuto
-from enxuto.data import Dataset, open_dataset
+from enxuto.data import Dataset, Preprocess, open_dataset
 from enxuto.demo import TEST_IMAGES
+from enxuto.onnx_model import Model
+from enxuto.opening import load_with_metadata, preprocess_of
 from rate import DEMO, NETWORKS, SHARED, opened, parts
 
 _CHOOSING = 5_000  # training images that do not train: half of them choose
@@ -31,6 +34,17 @@ def line(name: str, size: int, weights: int, found: enxuto.Evaluation, original:
         f"{name:<11} {size:>8,} B {8 * size / weights:>5.2f} bits  top-1 {100 * found.top1:.2f} of "
         f"{100 * original.top1:.2f}  same {100 * (found.agreement or 0):.2f}  KL {found.kl:.4f}"
     )
+
+
+def network_of(name: str) -> tuple[Model, Preprocess]:
+    """Return a network of `../shared`, the packaged one, or one of a file, and how its images are prepared."""
+    if name in NETWORKS or name == DEMO:
+        return opened(name)
+    model, metadata = load_with_metadata(name)
+    preprocess = preprocess_of(metadata)
+    if preprocess is None:
+        raise SystemExit(f"{name} does not say how its images are prepared")
+    return model, preprocess
 
 
 def images_of(network: str) -> tuple[Dataset, Dataset, Dataset]:
@@ -49,11 +63,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument(
-        "--network",
-        default="resnet20-cifar10",
-        choices=[*(name for name in NETWORKS if "cifar" in name), DEMO],
-    )
+    parser.add_argument("--network", default="resnet20-cifar10")
     parser.add_argument("--bits", type=float, nargs="+", default=[1.5, 1.0, 0.65])
     length = parser.add_mutually_exclusive_group()
     length.add_argument("--minutes", type=float, default=None)
@@ -64,7 +74,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=0)
     parser.add_argument("--keep", type=Path, help="folder for the retrained files")
     given = parser.parse_args()
-    model, preprocess = opened(given.network)
+    model, preprocess = network_of(given.network)
     training, choosing, test = images_of(given.network)
     original = enxuto.evaluate(model, test, preprocess=preprocess)
     shared: dict[str, Any] = {
@@ -89,7 +99,7 @@ def main() -> None:
             scored = enxuto.evaluate(result.model, test, preprocess=preprocess, reference=model)
             print(line(name, result.file_bytes, result.parameters, scored, original), flush=True)
         if given.keep is not None:
-            retrained.save(given.keep / f"{given.network}-{bits:g}.enx")
+            retrained.save(given.keep / f"{Path(given.network).stem}-{bits:g}.enx")
         if found.control is not None:
             control = found.control
             print(f"control: top-1 {control.top1:.2f}  same {control.agreement:.2f}  KL {control.kl:.4f}")
