@@ -15,6 +15,7 @@ from os import PathLike
 from typing import Any, TypeAlias, overload
 
 import numpy as np
+from onnx import ModelProto
 
 from enxuto import evaluation
 from enxuto.calibration.answers import inspect_answers
@@ -33,7 +34,7 @@ from enxuto.compression.judge import Judgement
 from enxuto.compression.output_judge import compare_outputs
 from enxuto.compression.result import CompressionResult
 from enxuto.data import Dataset, Preprocess
-from enxuto.data.feeding import columns_of
+from enxuto.data.columns import columns_of
 from enxuto.data.labels import Label
 from enxuto.data.listed import gather
 from enxuto.data.samples import Samples
@@ -55,7 +56,9 @@ from enxuto.runtime import Runner
 
 __all__ = ["PredictLike", "evaluate"]
 
-PredictLike: TypeAlias = str | PathLike[str] | Model | CompressedModel | CompressionResult | Runner | Predict
+PredictLike: TypeAlias = (
+    str | PathLike[str] | Model | ModelProto | CompressedModel | CompressionResult | Runner | Predict
+)
 """The path of an `.enx` or ONNX file, a model, what `compress` returns, a `Runner`, or a function: batch → scores."""
 
 _SAMPLE = 8  # images that tell what scores are
@@ -68,6 +71,7 @@ def evaluate(
     *,
     reference: PredictLike | None = None,
     outputs: Mapping[str, Any] | None = None,
+    feedback: Mapping[str, str] | None = None,
     threads: int = 0,
 ) -> Judgement: ...
 
@@ -85,6 +89,7 @@ def evaluate(
     reference_are: ScoreKind = "auto",
     top: Sequence[int] = (1, 5),
     outputs: Mapping[str, Any] | None = None,
+    feedback: Mapping[str, str] | None = None,
     threads: int = 0,
     progress: Callable[[int, int], None] | None = None,
 ) -> Evaluation: ...
@@ -102,6 +107,7 @@ def evaluate(
     reference_are: ScoreKind = "auto",
     top: Sequence[int] = (1, 5),
     outputs: Mapping[str, Any] | None = None,
+    feedback: Mapping[str, str] | None = None,
     threads: int = 0,
     progress: Callable[[int, int], None] | None = None,
 ) -> Evaluation | Judgement:
@@ -126,6 +132,7 @@ def evaluate(
         top: for which k the share of samples is measured whose class is among the k best.
         outputs: of named arrays, what outputs are judged as: by name `values`, `binary`, `classes`, `ignore`, or
             (kind, weight). By default the graph tells.
+        feedback: of named arrays, by output the input that it is at the next step: samples are sequences then.
         threads: threads that decode and run models; 0 takes one per processor.
         progress: called with (samples done, samples in all) after each batch.
 
@@ -140,14 +147,15 @@ def evaluate(
     model = _open("predict", predict, threads)
     other = None if reference is None else _open("reference", reference, threads)
     dataset = to_named(dataset, model, "dataset=") if isinstance(model, LoadedModel) else gather(dataset)
-    named = _named(model, dataset)
+    named = _named(model, dataset, feedback)
     if named is not None:
         images_only = (
             preprocess is not None or labels is not None or (scores_are, reference_are) != ("auto", "auto")
         )
         return _judge_arrays(model, other, named, outputs, images_only=images_only, threads=threads)
-    if outputs is not None:
-        raise UsageError("outputs= is of named arrays, which dataset= does not hold", code="E024")
+    for given, told in (("outputs", outputs), ("feedback", feedback)):
+        if told is not None:
+            raise UsageError(f"{given}= is of named arrays, which dataset= does not hold", code="E024")
     samples = to_dataset("dataset", dataset, labelled=True, seed=0)
     if isinstance(model, LoadedModel) or labels is not None:
         samples = _match(samples, model, labels)
@@ -175,11 +183,15 @@ def evaluate(
     return found if known else replace(found, kl=None, scores_are=None, reference_are=None)
 
 
-def _named(model: LoadedModel | Predict, dataset: DataLike) -> Samples | None:
+def _named(
+    model: LoadedModel | Predict, dataset: DataLike, feedback: Mapping[str, str] | None
+) -> Samples | None:
     """Return named arrays as samples of the model; None for images."""
     if isinstance(model, LoadedModel):
-        return dataset if isinstance(dataset, Samples) else named_samples(dataset, model, name="dataset=")
-    if columns_of(dataset, ()) is not None:
+        if isinstance(dataset, Samples):
+            return dataset
+        return named_samples(dataset, model, feedback, name="dataset=")
+    if columns_of(dataset) is not None:
         raise UsageError(
             "named arrays are of a model's inputs; give predict= as a path or a model", code="E024"
         )
@@ -249,6 +261,8 @@ def _open(name: str, given: PredictLike, threads: int) -> LoadedModel | Predict:
         return load(to_path(given), threads=threads)
     if isinstance(given, LoadedModel):
         return given
+    if isinstance(given, ModelProto):
+        given = Model.from_proto(given)
     if isinstance(given, CompressionResult):
         given = given.compressed
     if isinstance(given, (Model, CompressedModel)):

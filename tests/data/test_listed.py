@@ -11,7 +11,8 @@ import pytest
 from PIL import Image
 
 from enxuto.data import Dataset, Preprocess, dataset_of_arrays
-from enxuto.data.feeding import columns_of, fit_samples
+from enxuto.data.columns import columns_of
+from enxuto.data.feeding import fit_samples
 from enxuto.data.listed import gather, is_pair, name_arrays
 from enxuto.errors import DataError
 from enxuto.metrics.losses import OutputLoss
@@ -52,7 +53,7 @@ PICTURES = [Input("image", (None, 3, 8, 6), np.dtype("float32"))]
 
 def named(data: Any, inputs: list[Input]) -> dict[str, np.ndarray]:
     """What every sample is fed."""
-    columns = columns_of(name_arrays(gather(data), inputs, "data="), ())
+    columns = columns_of(name_arrays(gather(data), inputs, "data="))
     assert columns is not None
     samples = fit_samples(columns[0], inputs, alone=columns[1])
     return {

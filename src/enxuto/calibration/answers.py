@@ -160,6 +160,10 @@ def check_scores_vary(
     whole = np.asarray(scores, np.float64)
     # Classes may be masked, by −∞ or by numbers such as −1e9: what no image gives a probability counts for nothing.
     known = whole[:, np.isfinite(whole).all(axis=0)]
+    if known.shape[1] < 2:  # each masked for some images
+        lowest = np.where(np.isfinite(whole), whole, np.inf).min(axis=1, keepdims=True) + LEAST
+        filled = np.where(np.isneginf(whole) & np.isfinite(lowest), lowest, whole)
+        known = filled[:, np.isfinite(filled).all(axis=0) & np.isfinite(whole).any(axis=0)]
     if known.shape[1] < 2:
         raise UsageError(refusal_message("fewer than two of its outputs are finite numbers"), code="E035")
     known = known[:, (log_probabilities(known) > LEAST).any(axis=0)]

@@ -52,6 +52,7 @@ _MANY = (
     4 * LARGEST_BLOCK
 )  # inputs from which blocks are small: eigenvectors cost the square of a block for each input
 _SMALL_BLOCK = 1024
+_LARGEST = 1e15  # of a gradient, so that sums of squares are float32
 _POSITIONS = 96  # of an image: neighbouring ones tell little more
 _FEWEST_POSITIONS = 16
 _SHAPES = 12  # of inputs that gradients are taken for: each takes a graph of its own
@@ -205,8 +206,10 @@ class _Collector:
             self._drop_gradients(str(error))
             return
         for layer in self._watched():
-            if not np.isfinite(gradients[layer.output]).all():
-                self._drop_gradients(f"the gradient of {layer.output!r} is infinite or no number")
+            largest = float(np.abs(gradients[layer.output]).max(initial=0.0))
+            if not largest < _LARGEST:
+                how = f"reaches {largest:.2g}" if math.isfinite(largest) else "is infinite or no number"
+                self._drop_gradients(f"the gradient of {layer.output!r} {how}")
                 return
         self.finish()
         for layer in self._watched():

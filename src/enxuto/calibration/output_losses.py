@@ -19,12 +19,14 @@ from enxuto.calibration.sensitivity import run_groups
 from enxuto.data.samples import Group
 from enxuto.errors import DataError, EnxutoError
 from enxuto.metrics.divergence import log_probabilities
-from enxuto.metrics.losses import OutputLoss, output_variance
+from enxuto.metrics.losses import OutputLoss, decibels, output_variance, variance_within_columns
 from enxuto.onnx_model import Model, output_ending
 
 __all__ = ["computed_outputs", "guess_remark", "listed_outputs", "measured_model", "output_loss", "unpeeled"]
 
 _SAME = 2e-2  # of a probability
+_SAME_COLUMNS = 1e-12  # of the variance of all values: within columns that is rounding
+_APART = 4.0  # times the variance within columns: 6 dB
 _DEEPEST = 64  # nodes between a sequence and its tensors
 
 
@@ -118,9 +120,23 @@ def output_loss(
         return OutputLoss(
             name, "binary", name, "probabilities" if shares else "logits", operator=operator
         ), ""
-    scale = output_variance([(p, group.count) for p, group in zip(pieces, groups, strict=True)])
-    if not scale > 0:
+    return _values(name, [(p, group.count) for p, group in zip(pieces, groups, strict=True)], remark)
+
+
+def _values(name: str, pieces: Sequence[tuple[np.ndarray, int]], remark: str) -> tuple[OutputLoss | str, str]:
+    """Return the loss of an output of values, or why it has none, and a remark."""
+    if any(np.isneginf(piece).any() for piece, _ in pieces):
+        return "it holds infinity for some samples", ""
+    scale, within = output_variance(pieces), variance_within_columns(pieces)
+    if not scale > 0 or (within is not None and within <= _SAME_COLUMNS * scale):
         return "it is the same for all samples", ""
+    if within is not None and scale > _APART * within:
+        apart = (
+            f"columns of output {name!r} differ from one another far more than each does over samples (variance "
+            f"{scale:.3g} of all, {within:.3g} within a column), and dB count that as signal: take "
+            f"{decibels(within / scale):.0f} dB more, or bound columns with judge="
+        )
+        remark = f"{remark}; {apart}" if remark else apart
     return OutputLoss(name, "values", name, scale=scale), remark
 
 

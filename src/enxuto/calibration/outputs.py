@@ -44,6 +44,7 @@ __all__ = ["JudgedOutputs", "OutputChoices", "find_losses", "measured_model", "r
 OutputChoices = Mapping[str, tuple[str, float]]
 """By output what is asked for, a kind of loss or `ignore`, and its weight."""
 
+_HEAVIEST = 1e6  # weight of an output beside others
 _SAMPLES = 16  # that tell what outputs are
 
 
@@ -222,8 +223,7 @@ def _run_named(model: Model, group: Group, samples: Samples, threads: int) -> li
     try:
         return run_groups(model, [group], batch=2, threads=threads)[0]
     except DataError as error:
-        told = ", ".join(f"{name} {array.dtype.name} {array.shape}" for name, array in group.feeds.items())
-        raise DataError(f"{samples.path}: {error} (fed {told})", code=error.code) from error
+        raise DataError(f"{samples.path}: {error}", code=error.code) from error
 
 
 def _class_answers(
@@ -270,8 +270,10 @@ def _check_choices(
             raise UsageError(
                 f"output {name!r} is judged as values, binary, classes or ignore, not {kind!r}", code="E021"
             )
-        if not 0 < weight < float("inf"):
-            raise UsageError(f"the weight of output {name!r} is a positive number, not {weight}")
+        if not 1 / _HEAVIEST <= weight <= _HEAVIEST:
+            raise UsageError(
+                f"the weight of output {name!r} is a positive number of at most {_HEAVIEST:g}, not {weight:g}"
+            )
     if not set(names).isdisjoint(listed):
         why = "; ".join(_told_of_lists(listed, {}))
         raise UsageError(

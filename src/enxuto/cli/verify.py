@@ -106,7 +106,7 @@ def _run_both(
     image_options: ImageOptions,
     shape: tuple[int, ...] | None,
 ) -> TrialRun | None:
-    """Run both models; None where payloads do not decode, which `verify` has reported."""
+    """Run both models; None where payloads do not decode, or models of other outputs, which `verify` has reported."""
     from enxuto.compare.trial_run import compare_outputs
     from enxuto.opening import preprocess_of
 
@@ -122,6 +122,8 @@ def _run_both(
         decoded = compressed.to_model()
     except FormatError:
         return None
+    if _outputs(decoded) != _outputs(original):
+        return None
     return compare_outputs(
         original,
         decoded,
@@ -132,6 +134,10 @@ def _run_both(
         seed=image_options.seed,
         shape=shape,
     )
+
+
+def _outputs(model: Model) -> list[str]:
+    return [item.name for item in model.proto.graph.output]
 
 
 def _synthetic(model: Model, seed: int) -> Samples | None:

@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from onnx import ModelProto
 
 from enxuto.data import Dataset, Preprocess, dataset_of_arrays, open_dataset, preset
-from enxuto.data.feeding import columns_of, fit_samples, holds_named_arrays, read_samples
+from enxuto.data.columns import columns_of
+from enxuto.data.feeding import fit_samples, holds_named_arrays, read_samples
 from enxuto.data.listed import gather, is_pair, listed_images, name_arrays
 from enxuto.data.samples import Samples
 from enxuto.enx.learned import parameters
@@ -197,7 +198,7 @@ def named_samples(
         UsageError: what is fed back does not fit.
     """
     path = fspath(data) if isinstance(data, (str, PathLike)) else None
-    given = columns_of(data, ()) if path is None else None
+    given = columns_of(data) if path is None else None
     if given is None and not (path is not None and _names_inputs(path, model)):
         return None
     inputs = Runner(model, threads=1).inputs

@@ -155,6 +155,7 @@ def compress_within(
     if bounds.limits_answers:
         check_bounds_fit(bounds, judged_outputs)
     metadata = {**learned_facts(model), **(metadata or {})}  # of what is given: calibration folds it
+    metadata.pop("outputs_are", None)  # of another file
     if kept := kinds_to_keep(model, judged_outputs, outputs, rows):
         metadata["outputs_are"] = kept
     if retrain is not None:

@@ -336,8 +336,9 @@ def _result(
 ) -> CompressionResult:
     """Return what a search found; `BudgetError` with it where it keeps no bound."""
     report = Report.of(calibrated, score)
-    if calibrated is not None and calibrated.unbounded is not None:
-        warnings.warn(calibrated.unbounded, stacklevel=4)
+    if calibrated is not None:
+        for remark in filter(None, (*calibrated.calibration.judged_outputs.remarks, calibrated.unbounded)):
+            warnings.warn(remark, stacklevel=4)
     result = CompressionResult(
         found.outcome.model, weights, report, found.trials, found.outcome.layers, calibrated
     )

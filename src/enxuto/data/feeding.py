@@ -8,7 +8,7 @@ more axis, of steps, lies behind that of the samples.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from enxuto.data.array_labels import LABELS, take_labels
-from enxuto.data.dataset import Dataset
 from enxuto.data.input_ranks import check_ranks, describe_input, shape_text
 from enxuto.data.readers.named import Columns, holds_named_arrays, read_named_arrays
 from enxuto.data.samples import Feeds, InputLike, Samples, StateLike, feeds_text
@@ -25,7 +24,6 @@ from enxuto.errors import DataError
 
 __all__ = [
     "check_feeds",
-    "columns_of",
     "describe_input",
     "fit_samples",
     "holds_named_arrays",
@@ -63,23 +61,6 @@ def read_samples(
         feedback=feedback,
         labels=labels,
     )
-
-
-def columns_of(data: Any, inputs: Sequence[InputLike]) -> tuple[Columns, bool] | None:
-    """Return arrays that a caller gives in Python, and whether each is of one sample alone; None for other things.
-
-    data: a dict of arrays by input name, samples first; or an iterator or list of dicts, one a sample.
-    """
-    if isinstance(data, Mapping):
-        return {str(name): np.asarray(array) for name, array in data.items()}, False
-    if isinstance(data, (str, bytes, np.ndarray, tuple, Dataset)) or not isinstance(data, Iterable):
-        return None
-    rows = list(data)
-    if not rows or not all(isinstance(row, Mapping) for row in rows):
-        return None
-    if any(row.keys() != rows[0].keys() for row in rows):
-        raise DataError("samples have arrays of different names; give all samples the same", code="E044")
-    return {str(name): [np.asarray(row[name]) for row in rows] for name in rows[0]}, True
 
 
 def fit_samples(
@@ -131,12 +112,14 @@ def fit_samples(
         raise DataError(f"{path}: there are {len(classes)} labels for {count} samples", code="E042")
     if not alone and not feedback:
         check_ranks({name: columns[name] for name in counts}, known, path)
-    constant = frozenset(fixed)
+    # A single number for a sequence is the same in all of its steps.
+    steady = {name for name in columns if feedback and _is_of_sequences(columns[name], known[name])}
+    constant = frozenset(fixed | steady)
     made: dict[str, Array | Sequence[Array]] = {}
     for name, item in known.items():
         if name in columns:
             column = [np.asarray(columns[name])] * count if name in fixed else columns[name]
-            steps = bool(feedback) and name not in fixed and name not in feedback
+            steps = bool(feedback) and name not in constant and name not in feedback
             try:
                 made[name] = _fit_column(
                     column, item, path, alone or name in fixed, steps, limits or {}, empty=name in states
@@ -144,7 +127,7 @@ def fit_samples(
             except DataError as error:
                 raise error if feedback else _with_way_out(error, column, item, states) from error
     _check_steps(
-        {name: one for name, one in made.items() if name not in fixed | set(feedback)}, path, feedback
+        {name: one for name, one in made.items() if name not in constant | set(feedback)}, path, feedback
     )
     stacked = all(item.shape and item.shape[0] is None for item in inputs) and not feedback
     remarks = []
@@ -332,6 +315,13 @@ def _text_of_file(
 def _is_constant(column: Array | Sequence[Array], item: InputLike) -> bool:
     """Say whether an array is the same for all samples: a single number for an input that is one."""
     return not item.shape and isinstance(column, np.ndarray) and column.size == 1
+
+
+def _is_of_sequences(column: Array | Sequence[Array], item: InputLike) -> bool:
+    """Say whether an input that is a single number has one for each sequence, and not one for each step."""
+    if isinstance(column, np.ndarray):
+        return not item.shape and column.ndim == 1
+    return not item.shape and all(np.ndim(row) == 0 for row in column)
 
 
 def _one_by_one(columns: Mapping[str, Array | Sequence[Array]]) -> dict[str, list[Array]]:

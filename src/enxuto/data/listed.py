@@ -89,6 +89,13 @@ def name_arrays(data: Any, inputs: Sequence[InputLike], name: str) -> Any:
         DataError: the list is empty, or what it holds is no sample of the model.
     """
     if is_pair(data) or isinstance(data, np.ndarray):
+        if len(inputs) > 1:
+            names = ", ".join(f"{item.name!r}: …" for item in inputs)
+            raise DataError(
+                f"{name} is {'a pair of arrays' if is_pair(data) else 'one array'}, and the model has {len(inputs)} "
+                f"inputs; give {name}{{{names}}}, samples first",
+                code="E044",
+            )
         array, *labels = data if is_pair(data) else (data,)
         array = _to_array(array)
         if len(inputs) != 1 or array.dtype.kind == "f" or not array.ndim or _holds_pixels(array, inputs[0]):

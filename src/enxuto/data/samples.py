@@ -152,7 +152,10 @@ class Samples:
         return hashlib.sha256(b"".join(sorted(found)) + fed_back).hexdigest()[:16]
 
     def groups(self) -> list[Group]:
-        """Return all samples, those of equal shapes together, in the order in which shapes first occur."""
+        """Return all samples, those of equal shapes together, in the order in which shapes first occur.
+
+        Only rows go together: an array whose first axis is another one than that of samples is a sample by itself.
+        """
         if self.feedback:
             return [Group(self.sample(i), 1, self.feedback, self.constant) for i in range(len(self))]
         if all(isinstance(column, np.ndarray) for column in self.columns.values()) and self.stacked:
@@ -160,7 +163,9 @@ class Samples:
         alike: dict[Any, list[Feeds]] = {}
         for index in range(len(self)):
             feeds = self.sample(index)
-            key = index if not self.stacked else tuple(array.shape for array in feeds.values())
+            shapes = tuple(array.shape for array in feeds.values())
+            apart = not self.stacked or any(shape[:1] != (1,) for shape in shapes)
+            key = index if apart else shapes
             alike.setdefault(key, []).append(feeds)
         return [
             Group(several[0], 1)

@@ -97,7 +97,7 @@ class CompressedModel:
     def to_model(self, *, threads: int = 0) -> Model:
         """Decode everything; `threads` = 0 takes one per processor.
 
-        Preprocessing and labels of the metadata are in the model's own, in place of others.
+        Preprocessing, labels and kinds of outputs of the metadata are in the model's own, in place of others.
         """
         return fill(write_carried(self.skeleton, self.metadata, add=True), self._decoded(threads))
 

@@ -22,7 +22,15 @@ from numpy.typing import NDArray
 from enxuto.metrics.divergence import divergences, log_probabilities
 from enxuto.metrics.score_kinds import ScoreKind
 
-__all__ = ["LOSS_KINDS", "LossKind", "OutputLoss", "decibels", "fisher_direction", "output_variance"]
+__all__ = [
+    "LOSS_KINDS",
+    "LossKind",
+    "OutputLoss",
+    "decibels",
+    "fisher_direction",
+    "output_variance",
+    "variance_within_columns",
+]
 
 LossKind = Literal["classes", "binary", "values"]
 LOSS_KINDS: tuple[LossKind, ...] = ("classes", "binary", "values")
@@ -159,6 +167,17 @@ def output_variance(pieces: Sequence[tuple[NDArray[Any], int]]) -> float:
     rows = [(_rows(value, count), count) for value, count in pieces]
     mean = sum(float(row.mean()) * count for row, count in rows) / total
     return sum(float(np.square(row - mean).mean()) * count for row, count in rows) / total
+
+
+def variance_within_columns(pieces: Sequence[tuple[NDArray[Any], int]]) -> float | None:
+    """Return the mean variance of each column of rows (N, C) over samples; None for outputs of any other shape.
+
+    pieces: arrays, and how many samples each is of.
+    """
+    if any(value.ndim != 2 or len(value) != count for value, count in pieces):
+        return None
+    rows = np.concatenate([_rows(value, count) for value, count in pieces])
+    return float(rows.var(axis=0).mean()) if len(rows) > 1 else None
 
 
 def decibels(loss: float) -> float:

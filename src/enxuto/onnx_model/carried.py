@@ -1,4 +1,4 @@
-"""Preprocessing and class names as metadata of an ONNX model.
+"""Preprocessing, class names and kinds of outputs as metadata of an ONNX model.
 
 An `.enx` file has the same facts in its own metadata. The two must agree, whichever way a model is read.
 """
@@ -15,6 +15,7 @@ from enxuto.onnx_model.messages import DAMAGED
 
 __all__ = [
     "CARRIED",
+    "KINDS_KEY",
     "LABELS_ELSEWHERE",
     "LABELS_KEY",
     "PREPROCESS_KEY",
@@ -32,7 +33,14 @@ LABELS_KEY = "enxuto.labels"
 LABELS_ELSEWHERE = ("names", "labels", "classes", "class_names", "id2label", "label2id", "categories")
 """Keys under which exporters of others keep class names: JSON, or a Python literal (Ultralytics' `names`)."""
 
-CARRIED: Mapping[str, str] = {"preprocess": PREPROCESS_KEY, "labels": LABELS_KEY}
+KINDS_KEY = "enxuto.outputs_are"
+"""Metadata key of an ONNX model under which the kinds of its outputs stand, as a JSON object."""
+
+CARRIED: Mapping[str, str] = {
+    "preprocess": PREPROCESS_KEY,
+    "labels": LABELS_KEY,
+    "outputs_are": KINDS_KEY,
+}
 """Key of the same fact in an `.enx` file's metadata → in an ONNX model's."""
 
 
@@ -42,7 +50,7 @@ def names_classes(proto: ModelProto) -> bool:
 
 
 def write_carried(graph: bytes, metadata: Mapping[str, Any], *, add: bool) -> bytes:
-    """Return a serialized model with the preprocessing and labels of `metadata`.
+    """Return a serialized model with the preprocessing, labels and kinds of outputs of `metadata`.
 
     Args:
         graph: the serialized model.
@@ -84,7 +92,7 @@ def write_carried(graph: bytes, metadata: Mapping[str, Any], *, add: bool) -> by
 
 
 def remove_carried(proto: ModelProto) -> None:
-    """Take preprocessing and labels out, in place: to compare graphs."""
+    """Take preprocessing, labels and kinds of outputs out, in place: to compare graphs."""
     kept = [(prop.key, prop.value) for prop in proto.metadata_props if prop.key not in CARRIED.values()]
     del proto.metadata_props[:]
     for key, value in kept:

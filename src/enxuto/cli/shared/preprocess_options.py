@@ -127,6 +127,8 @@ class PreprocessOptions:
         if chosen is None:
             chosen = _plain(model)
             how = "fed as they are, 0 to 255" if chosen.divide_by == 1 else "divided by 255 and nothing else"
+            if model is not None and not _takes_images(model):
+                return chosen
             warn(f"no preprocessing is known for this model: pixels are {how}; say --preprocess …")
             return chosen
         if known is not None and (differences := chosen.differences(known)):
@@ -135,6 +137,15 @@ class PreprocessOptions:
         elif other is not None and (differences := chosen.differences(other)):
             warn(f"the preprocessing differs from that of {name}: {'; '.join(differences)}")
         return chosen
+
+
+def _takes_images(model: Model) -> bool:
+    """Say whether a model's first input may be images: of four axes, or of as many as it likes."""
+    item = next((item for item in model.proto.graph.input if item.name not in model), None)
+    shape = (
+        None if item is None or not item.type.tensor_type.HasField("shape") else item.type.tensor_type.shape
+    )
+    return shape is None or len(shape.dim) in (3, 4)
 
 
 def _plain(model: Model | None) -> Preprocess:
