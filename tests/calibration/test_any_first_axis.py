@@ -153,7 +153,7 @@ def offsets(*columns: float, width: float = 0.05) -> ModelProto:
 
 def test_columns_far_apart_are_told_of() -> None:
     """dB of all values count offsets as signal, so that a file of nothing may keep thirty of them."""
-    with pytest.warns(UserWarning, match=r"columns of output 'y' differ from one another .* dB more"):
+    with pytest.warns(UserWarning, match=r"output 'y': its columns differ from one another .* dB more"):
         enxuto.compress(offsets(1000, 0, -500, 3), data={"x": normal(60, 8)}, min_snr=30, threads=1)
     with warnings.catch_warnings():
         warnings.simplefilter("error")

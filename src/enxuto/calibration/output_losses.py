@@ -22,7 +22,18 @@ from enxuto.metrics.divergence import log_probabilities
 from enxuto.metrics.losses import OutputLoss, decibels, output_variance, variance_within_columns
 from enxuto.onnx_model import Model, output_ending
 
-__all__ = ["computed_outputs", "guess_remark", "listed_outputs", "measured_model", "output_loss", "unpeeled"]
+__all__ = [
+    "COLUMNS_APART",
+    "computed_outputs",
+    "guess_remark",
+    "listed_outputs",
+    "measured_model",
+    "output_loss",
+    "unpeeled",
+]
+
+COLUMNS_APART = "its columns differ from one another far more than each does over samples"
+"""In remarks on outputs whose variance is that of offsets."""
 
 _SAME = 2e-2  # of a probability
 _SAME_COLUMNS = 1e-12  # of the variance of all values: within columns that is rounding
@@ -132,7 +143,7 @@ def _values(name: str, pieces: Sequence[tuple[np.ndarray, int]], remark: str) ->
         return "it is the same for all samples", ""
     if within is not None and scale > _APART * within:
         apart = (
-            f"columns of output {name!r} differ from one another far more than each does over samples (variance "
+            f"output {name!r}: {COLUMNS_APART} (variance "
             f"{scale:.3g} of all, {within:.3g} within a column), and dB count that as signal: take "
             f"{decibels(within / scale):.0f} dB more, or bound columns with judge="
         )

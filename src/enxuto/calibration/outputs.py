@@ -24,6 +24,7 @@ from enxuto.calibration.output_kinds import (
     taken_remark,
 )
 from enxuto.calibration.output_losses import (
+    COLUMNS_APART,
     computed_outputs,
     guess_remark,
     listed_outputs,
@@ -64,6 +65,11 @@ class JudgedOutputs:
         if self.answers is not None:
             return self.answers.describe()
         return "; ".join(loss.describe() for loss in self.losses)
+
+    @property
+    def doubts(self) -> tuple[str, ...]:
+        """The remarks that say that figures mean less than they seem to."""
+        return tuple(remark for remark in self.remarks if COLUMNS_APART in remark)
 
     def measured(self, model: Model) -> Model:
         """Return a model whose outputs are those that are measured."""
