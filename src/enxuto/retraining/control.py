@@ -12,6 +12,7 @@ from enxuto.compression.retrainer import RetrainingControl, RetrainingTask
 from enxuto.importing.network import OnnxNetwork
 from enxuto.onnx_model import Model
 from enxuto.retraining.descent import Descent
+from enxuto.retraining.features import features_of
 from enxuto.retraining.images import TrainingImages
 from enxuto.retraining.schedule import Schedule
 from enxuto.retraining.settings import Retraining
@@ -43,7 +44,10 @@ def train_control(
     """Train the original as `schedule` says, and judge the averages of what it learned."""
     student = start_of(task, rounded=False).student
     losses = task.calibration.judged_outputs.losses
-    descent = Descent(student, teacher, images, losses, settings.rate, placement)
+    features = features_of(task.calibration.layers, student.network, teacher)
+    descent = Descent(
+        student, teacher, images, losses, settings.rate, placement, features=(features, settings.features)
+    )
     while descent.step < schedule.steps and descent.learn(schedule, 0.0):
         if task.settings.progress is not None:
             task.settings.progress("training the control", descent.step, schedule.steps)

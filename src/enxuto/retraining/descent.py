@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -15,6 +15,7 @@ from enxuto.importing.network import OnnxNetwork
 from enxuto.metrics.losses import OutputLoss
 from enxuto.retraining.averages import Averages
 from enxuto.retraining.divergence import divergence_from
+from enxuto.retraining.features import give_features, share_off
 from enxuto.retraining.images import TrainingImages
 from enxuto.retraining.placement import name_of, plainer_than
 from enxuto.retraining.schedule import Schedule
@@ -41,14 +42,20 @@ class Descent:
         placement: Placement,
         *,
         coarsens: bool = False,
+        features: tuple[Sequence[str], float] = ((), 0.0),
     ) -> None:
         """Args:
+        losses: of the outputs of both networks.
         rate: the highest learning rate of weights, in steps of their grids.
         placement: where both networks go.
         coarsens: whether it is learned how coarsely weights are rounded.
+        features: values that are to stay what they are, and what their error counts beside the loss.
         """
         self.student, self.images = student, images
         self._teacher, self._losses = teacher, losses
+        names, self._pull = features
+        for network in (student.network, teacher):
+            give_features(network, len(losses), names if self._pull else ())
         self.step = 0
         self.placement = self._place(placement)
         self.optimizer = _optimizer(student, rate, coarsens=coarsens)
@@ -92,13 +99,19 @@ class Descent:
         return True
 
     def loss(self, step: int) -> Tensor:
-        """Return the divergence on the images of a step: in float32, whatever the networks compute in."""
+        """Return the divergence, and how far features are off, on the images of a step.
+
+        Both in float32, whatever the networks compute in.
+        """
         images = self.images.batch_at(step).to(self.placement.device)
         with self.placement.autocast():
             with torch.no_grad():
                 reference = _tuple(self._teacher(images))
             found = _tuple(self.student(images))
-        return divergence_from(_floats(reference), _floats(found), self._losses)
+        ends = len(self._losses)
+        reference, found = _floats(reference), _floats(found)
+        loss = divergence_from(reference[:ends], found[:ends], self._losses)
+        return loss + self._pull * share_off(reference[ends:], found[ends:]) if self._pull else loss
 
     def grow_steps(self, factor: float) -> None:
         """Count in steps larger by a factor, so that fewer levels are taken; layers keep their strength.

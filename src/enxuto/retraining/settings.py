@@ -32,6 +32,8 @@ class Retraining:
             whenever files on the way are worse than what training began with and do not recover. Half of it where
             training comes down from a larger file, whose steps are finer.
         mix: the share of batches whose images are mixed in pairs.
+        features: how much it counts, beside the loss, that what layers read stays what it was: the share of its power
+            that is off, averaged over layers. 0 leaves it out.
         checks: how often a file is made and judged on the way.
         also_prune: also price the multiplications of filters, so that whole filters become zero and leave the network.
         control: also train as long without rounding, to tell how much of the change is the training itself.
@@ -45,6 +47,7 @@ class Retraining:
     batch: int = 64
     rate: float = 0.012
     mix: float = 0.5
+    features: float = 5.0
     checks: int = 16
     also_prune: bool = False
     control: bool = False
@@ -54,6 +57,8 @@ class Retraining:
     def __post_init__(self) -> None:
         if self.minutes is not None and self.epochs is not None:
             raise UsageError("minutes= and epochs= both say how long; give one of them", code="E022")
+        if not 0 <= self.features <= _MOST:
+            raise UsageError(f"features= is a number from 0 to {_MOST:,.0f}, not {self.features:g}")
         for name in ("minutes", "epochs", "rate"):
             value = getattr(self, name)
             if value is not None and not 0 < value <= _MOST:

@@ -21,6 +21,7 @@ from enxuto.machine.signals import Terminated
 from enxuto.retraining.checkpoint import RetrainingCheckpoint
 from enxuto.retraining.control import train_control
 from enxuto.retraining.descent import Descent
+from enxuto.retraining.features import features_of
 from enxuto.retraining.images import TrainingImages
 from enxuto.retraining.placement import finish_work, placement_of
 from enxuto.retraining.price import PriceOfBits
@@ -116,9 +117,11 @@ class _Run:
         losses = task.calibration.judged_outputs.losses
         comes_down = larger > 1
         rate = self.settings.rate * (_GENTLER if comes_down else 1.0)
+        features = features_of(task.calibration.layers, self.start.student.network, self.teacher)
         self.descent = Descent(
-            self.start.student, self.teacher, self.images, losses, rate, placement, coarsens=comes_down
-        )
+            self.start.student, self.teacher, self.images, losses, rate, placement, coarsens=comes_down,
+            features=(features, self.settings.features),
+        )  # fmt: skip
         self.price = PriceOfBits(self.start.price, task.bounds, float(task.start.model.file_bytes))
 
     def _begin(self, larger: float, placement: Placement) -> RetrainingCheck:
