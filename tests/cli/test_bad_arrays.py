@@ -130,6 +130,7 @@ def test_arrays_that_do_not_fit_are_one_line(
     assert result.exit_code == 2, result.output
     (error,) = [line for line in result.stderr.splitlines() if line.startswith("error: ")]
     assert words in error
+    assert "preprocessing" not in result.stderr, "what takes ids takes no pixels"
     assert result.stderr.endswith(error + "\n")
     assert result.stdout == ""
     assert not (tmp_path / "out").exists()
@@ -141,3 +142,16 @@ def test_whole_numbers_masks_and_several_inputs_are_taken(
     for verb in ("evaluate", "compare", "verify"):
         result = invoke(verb, *VERBS[verb](folder, archive(tmp_path)))
         assert result.exit_code == 0, result.output
+
+
+def test_verify_runs_no_model_of_other_outputs(invoke: Invoke, folder: Path, tmp_path: Path) -> None:
+    other = network()
+    other.graph.output[0].name = other.graph.node[-1].output[0] = "z"
+    other.graph.initializer[1].name = other.graph.node[-1].input[1] = "v"
+    onnx.save(other, tmp_path / "other.onnx")
+    result = invoke(
+        "verify", folder / "m.enx", tmp_path / "other.onnx", "--run", 2, "--data", archive(tmp_path)
+    )
+    assert result.exit_code == 1, result.output
+    assert "another model" in result.output
+    assert "error" not in result.stderr
