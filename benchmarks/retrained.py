@@ -13,6 +13,7 @@ on the images that choose. Images seen stand beside minutes, which depend on the
 from __future__ import annotations
 
 import argparse
+import csv
 from pathlib import Path
 from typing import Any
 
@@ -38,8 +39,10 @@ def line(name: str, size: int, weights: int, found: enxuto.Evaluation, original:
 
 def network_of(name: str) -> tuple[Model, Preprocess]:
     """Return a network of `../shared`, the packaged one, or one of a file, and how its images are prepared."""
-    if name in NETWORKS or name == DEMO:
+    if name == DEMO or (name in NETWORKS and "cifar" in name):
         return opened(name)
+    if not Path(name).is_file():
+        raise SystemExit(f"{name} is no file, and none of the networks for CIFAR-10 in ../shared")
     model, metadata = load_with_metadata(name)
     preprocess = preprocess_of(metadata)
     if preprocess is None:
@@ -59,6 +62,21 @@ def images_of(network: str) -> tuple[Dataset, Dataset, Dataset]:
     return training, choosing, open_dataset(SHARED / "data" / "cifar10-test.parquet", require_labels=True)
 
 
+def add_row(path: Path | None, network: str, method: str, size: int, found: enxuto.Evaluation) -> None:
+    """Add a row to a table, which begins with a head."""
+    if path is None:
+        return
+    begins = not path.exists()
+    with path.open("a", newline="") as file:
+        writer = csv.writer(file)
+        if begins:
+            writer.writerow(["network", "method", "bytes", "top1", "same", "kl", "images"])
+        writer.writerow([
+            network, method, size, f"{100 * found.top1:.2f}", f"{100 * (found.agreement or 0):.2f}",
+            f"{found.kl:.4f}", found.samples,
+        ])  # fmt: skip
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -70,36 +88,44 @@ def main() -> None:
     length.add_argument("--epochs", type=float, default=None)
     parser.add_argument("--rate", type=float, default=enxuto.Retraining().rate)
     parser.add_argument("--mix", type=float, default=enxuto.Retraining().mix)
+    parser.add_argument("--features", type=float, default=enxuto.Retraining().features)
     parser.add_argument("--control", action="store_true")
     parser.add_argument("--threads", type=int, default=0)
     parser.add_argument("--keep", type=Path, help="folder for the retrained files")
+    parser.add_argument("--csv", type=Path, help="table that rows are added to")
+    parser.add_argument("--only-calibrated", action="store_true")
     given = parser.parse_args()
     model, preprocess = network_of(given.network)
+    if given.keep is not None:
+        given.keep.mkdir(parents=True, exist_ok=True)
     training, choosing, test = images_of(given.network)
     original = enxuto.evaluate(model, test, preprocess=preprocess)
     shared: dict[str, Any] = {
         "data": choosing, "calibration": training, "preprocess": preprocess, "threads": given.threads,
     }  # fmt: skip
+    name = Path(given.network).stem
     for number, bits in enumerate(given.bits):
-        settings = enxuto.Retraining(
-            minutes=given.minutes, epochs=given.epochs, rate=given.rate, mix=given.mix,
-            control=given.control and number == len(given.bits) - 1,
-        )  # fmt: skip
-        retrained = enxuto.compress(model, bits=bits, retrain=settings, **shared)
-        assert retrained.calibrated is not None
-        found = retrained.calibrated.retrained
+        results = {"calibrated": enxuto.compress(model, bits=bits, **shared)}
+        if not given.only_calibrated:
+            settings = enxuto.Retraining(
+                minutes=given.minutes, epochs=given.epochs, rate=given.rate, mix=given.mix,
+                features=given.features, control=given.control and number == len(given.bits) - 1,
+            )  # fmt: skip
+            results["retrained"] = enxuto.compress(model, bits=bits, retrain=settings, **shared)
+        for method, result in results.items():
+            scored = enxuto.evaluate(result.model, test, preprocess=preprocess, reference=model)
+            print(line(method, result.file_bytes, result.parameters, scored, original), flush=True)
+            add_row(given.csv, name, method, result.file_bytes, scored)
+        if given.only_calibrated:
+            continue
+        assert results["retrained"].calibrated is not None
+        found = results["retrained"].calibrated.retrained
         assert found is not None
         print(
             f"{found.images:,} images ({found.epochs:.3g} epochs), {found.seconds / 60:.1f} min", flush=True
         )
-        for name, result in (
-            ("calibrated", enxuto.compress(model, bits=bits, **shared)),
-            ("retrained", retrained),
-        ):
-            scored = enxuto.evaluate(result.model, test, preprocess=preprocess, reference=model)
-            print(line(name, result.file_bytes, result.parameters, scored, original), flush=True)
         if given.keep is not None:
-            retrained.save(given.keep / f"{Path(given.network).stem}-{bits:g}.enx")
+            results["retrained"].save(given.keep / f"{name}-{bits:g}.enx")
         if found.control is not None:
             control = found.control
             print(f"control: top-1 {control.top1:.2f}  same {control.agreement:.2f}  KL {control.kl:.4f}")

@@ -3,10 +3,10 @@
     python benchmarks/retraining_speed.py [--network resnet20-cifar10] [--batch 64] [--rounds 9] [--threads 1]
 
 The bare loop runs the network forwards and backwards on the same batches and updates plain weights with Adam, in the
-same precision. Then the original answers beside it (distillation), weights are rounded and steps learned, bits are
-priced, and bits of levels are counted for a controller. By operations a bare step costs three forward runs, one with
-the original four. Ways take turns; medians of the rounds, as shares of the bare loop's; no images and no `../shared`
-are needed for `--network demo`.
+same precision. Then the original answers beside it (distillation), weights are rounded and steps learned, what layers
+read is held, bits are priced, and bits of levels are counted for a controller. By operations a bare step costs three
+forward runs, one with the original four. Ways take turns; medians of the rounds, as shares of the bare loop's; no
+images and no `../shared` are needed for `--network demo`.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from collections.abc import Callable
 import numpy as np
 import torch
 
+from enxuto.calibration.layers import calibrated_layers
 from enxuto.compression.selection import DEFAULT_ROLES, quantizable_weights
 from enxuto.importing.network import OnnxNetwork
 from enxuto.metrics.losses import OutputLoss
@@ -29,6 +30,7 @@ from enxuto.quantize.tensor import QuantizedTensor
 from enxuto.retraining import Retraining
 from enxuto.retraining.descent import Descent
 from enxuto.retraining.divergence import divergence_from
+from enxuto.retraining.features import features_of
 from enxuto.retraining.images import TrainingImages
 from enxuto.retraining.placement import finish_work, placement_of
 from enxuto.retraining.schedule import Schedule
@@ -105,13 +107,14 @@ def ways(
         plain.append(network)
     levels = levels_of(model)
     weights = {name: model.load(name) for name in levels}
+    read = features_of(calibrated_layers(model), teacher)
     decoded = model.replace_weights({name: tensor.reconstruct() for name, tensor in levels.items()})
-    rounded, priced, counted = (
+    rounded, held, priced, counted = (
         Descent(
             Student(decoded, weights, levels, {}, 1.0, shape=shape), teacher, images, (loss,), 1e-4, placement,
-            coarsens=number == 2,
+            coarsens=number == 3, features=(read, Retraining().features if number > 0 else 0.0),
         )
-        for number in range(3)
+        for number in range(4)
     )  # fmt: skip
 
     def count(_: int) -> None:
@@ -122,6 +125,7 @@ def ways(
         "bare loop": bare_step(plain[0], images, placement),
         "the original answers beside it": taught_step(plain[1], teacher, images, placement, loss),
         "weights are rounded": lambda _: ignore(rounded.learn(_LONG, 0.0)),
+        "what layers read is held": lambda _: ignore(held.learn(_LONG, 0.0)),
         "bits are priced": lambda _: ignore(priced.learn(_LONG, _PRICE)),
         "bits of levels are counted": count,
     }

@@ -188,7 +188,7 @@ def _named(
 ) -> Samples | None:
     """Return named arrays as samples of the model; None for images."""
     if isinstance(model, LoadedModel):
-        if isinstance(dataset, Samples):
+        if isinstance(dataset, Samples) and feedback is None:
             return dataset
         return named_samples(dataset, model, feedback, name="dataset=")
     if columns_of(dataset) is not None:

@@ -60,7 +60,7 @@ def load_with_metadata(path: str | Path, *, threads: int = 0) -> tuple[Model, di
 
 
 def onnx_metadata(model: Model) -> dict[str, Any]:
-    """Return `preprocess` and `labels` of an ONNX model where it carries them; damaged ones are left out."""
+    """Return `preprocess`, `labels` and `outputs_are` of an ONNX model that carries them; damaged ones are left out."""
     found: dict[str, Any] = {}
     names = {key: name for name, key in CARRIED.items()}
     for prop in model.proto.metadata_props:

@@ -29,6 +29,7 @@ SMALL = {
     "prune_speed": "--network lenet5-cifar --rounds 1 --repeats 1",
     "rate": "--networks demo --images 64 --bits 3 --threads 1 --only-calibrated",
     "retrained": "--network demo --bits 3 --epochs 0.1 --threads 1",
+    "retrained_curve": f"{BENCHMARKS.parent / 'docs' / 'results' / 'retraining.csv'} -o curve.png",
     "retraining_speed": "--network demo --batch 4 --rounds 1 --steps 1",
     "rounding": "--network demo --images 64 --bits 2 3 --ways 'trellis, 8 paths' 'rate term, f 0.25' --threads 1",
     "source_grid": "demo --limit 60 --levels 7 7",

@@ -137,6 +137,31 @@ def test_classes_masked_by_infinity_in_some_samples_count_for_nothing(end: str) 
     assert made.file_bytes < 1200
 
 
+def masked(move: bool, scale: float) -> ModelProto:
+    nodes = [node("MatMul", ["x", "u"], ["s"]), node("Where", ["mask", "low", "s"], ["logits"])]
+    constants = {"u": normal(8, 6, scale=scale), "low": np.array(-np.inf, np.float32)}
+    if move:  # the two classes that are never masked
+        constants["u"][:, 1] = constants["u"][:, 0]
+    inputs = [value("x", FLOAT, ["n", 8]), value("mask", BOOL, ["n", 6])]
+    return model(nodes, inputs, [value("logits", FLOAT, ["n", 6])], constants)
+
+
+@pytest.mark.parametrize("rotates", [True, False])
+def test_masks_alone_tell_no_classes_apart(rotates: bool) -> None:
+    mask = np.zeros((60, 6), bool)
+    mask[np.arange(60), np.arange(60) % 6 if rotates else 2] = True
+    with pytest.raises(UsageError, match="the same for all"):
+        enxuto.compress(masked(False, 0.0), data={"x": normal(60, 8), "mask": mask}, max_kl=0.01, threads=1)
+
+
+def test_classes_that_are_masked_in_some_samples_tell_apart_those_that_never_are() -> None:
+    mask = np.zeros((60, 6), bool)
+    mask[np.arange(60), 2 + np.arange(60) % 4] = True
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        enxuto.compress(masked(True, 0.4), data={"x": normal(60, 8), "mask": mask}, max_kl=0.01, threads=1)
+
+
 def offsets(*columns: float, width: float = 0.05) -> ModelProto:
     nodes = [
         node("MatMul", ["x", "u"], ["h"]),
@@ -232,6 +257,40 @@ def test_a_decoded_model_is_judged_as_its_file(tmp_path: Path) -> None:
     assert enxuto.verify(tmp_path / "m.enx", enxuto.Model.from_proto(proto)).ok
     again = enxuto.compress(tmp_path / "m.onnx", bits=40, threads=1)
     assert onnx_metadata(again.model)["outputs_are"] == {"y": "classes"}
+
+
+def test_kinds_of_another_file_do_not_outlive_a_second_calibration() -> None:
+    proto = offsets(0, 0, 0, 0, width=0.5)
+    proto.graph.output[0].name = proto.graph.node[-1].output[0] = "logits"
+    data = {"x": normal(60, 8)}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        first = enxuto.compress(proto, data=data, bits=40, outputs={"logits": "values"}, threads=1)
+        again = enxuto.compress(first.model, data=data, bits=40, threads=1)
+        found = enxuto.evaluate(again.model, data, reference=proto, threads=1)
+    assert onnx_metadata(first.model)["outputs_are"] == {"logits": "values"}
+    assert onnx_metadata(again.model)["outputs_are"] == again.metadata["outputs_are"] == {"logits": "classes"}
+    assert found.snr_db is None
+
+
+@pytest.mark.parametrize("weight", [1e-7, 1e7])
+def test_weights_of_outputs_lie_within_reason(weight: float) -> None:
+    outputs = {"y": ("values", weight)}
+    with pytest.raises(UsageError, match=r"from 1e-06 to 1e\+06, not"):
+        enxuto.compress(offsets(0, 0, 0, 0), data={"x": normal(60, 8)}, bits=40, outputs=outputs)
+
+
+def test_sequences_without_steps_are_refused() -> None:
+    nodes = [
+        node("Cast", ["rate"], ["f"], to=FLOAT),
+        node("Mul", ["state", "f"], ["m"]),
+        node("MatMul", ["m", "u"], ["next"]),
+    ]
+    inputs = [value("rate", INT64, []), value("state", FLOAT, [1, 10])]
+    proto = model(nodes, inputs, [value("next", FLOAT, [1, 10])], {"u": normal(10, 10)})
+    data = {"rate": np.arange(20), "state": normal(20, 1, 10)}
+    with pytest.raises(DataError, match=r"no array has an axis of steps; give 'rate' one"):
+        enxuto.compress(proto, data=data, bits=12, feedback={"next": "state"})
 
 
 def test_gradients_too_large_for_their_squares_are_left_out() -> None:

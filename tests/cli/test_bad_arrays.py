@@ -144,9 +144,15 @@ def test_whole_numbers_masks_and_several_inputs_are_taken(
         assert result.exit_code == 0, result.output
 
 
-def test_verify_runs_no_model_of_other_outputs(invoke: Invoke, folder: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("which", ["input", "output"])
+def test_verify_runs_no_model_of_other_names(
+    invoke: Invoke, folder: Path, tmp_path: Path, which: str
+) -> None:
     other = network()
-    other.graph.output[0].name = other.graph.node[-1].output[0] = "z"
+    if which == "output":
+        other.graph.output[0].name = other.graph.node[-1].output[0] = "z"
+    else:
+        other.graph.input[2].name = other.graph.node[2].input[1] = "z"
     other.graph.initializer[1].name = other.graph.node[-1].input[1] = "v"
     onnx.save(other, tmp_path / "other.onnx")
     result = invoke(

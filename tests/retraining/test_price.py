@@ -107,17 +107,29 @@ def test_a_file_that_is_small_enough_already_keeps_its_size_aimed_at() -> None:
 
 
 def test_the_schedule_has_the_steps_asked_for() -> None:
-    assert planned_schedule(Retraining(epochs=2.5), 40, 1.0, lambda _: math.nan).steps == 100
-    timed = planned_schedule(Retraining(minutes=1), 40, 29.4, lambda _: 0.5)
-    assert timed.steps == 60  # half of the minute is gone, 0.6 s of it with timing steps
-    assert planned_schedule(Retraining(), 40, 0.0, lambda _: 1.0).steps == 594
-    assert planned_schedule(Retraining(minutes=0.01), 40, 9.0, lambda _: 1.0).steps == 20
+    assert planned_schedule(Retraining(epochs=2.5), 40, lambda: 1.0, lambda _: math.nan).steps == 100
+    timed = planned_schedule(Retraining(minutes=1), 40, lambda: 30.0, lambda _: 0.5)
+    assert timed.steps == 60  # half of the minute is gone
+    assert planned_schedule(Retraining(), 40, lambda: 0.0, lambda _: 1.0).steps == 600
+    assert planned_schedule(Retraining(minutes=0.01), 40, lambda: 9.0, lambda _: 1.0).steps == 20
+
+
+def test_the_time_that_timing_took_is_of_the_minutes() -> None:
+    gone = [10.0]
+
+    def slow(_: float) -> float:
+        gone[0] += 50
+        return 10.0
+
+    assert planned_schedule(Retraining(minutes=10), 40, lambda: gone[0], slow).steps == 54
 
 
 def test_steps_are_timed_for_a_hundredth_of_the_minutes_and_not_for_long() -> None:
     asked: list[float] = []
     for minutes in (1, 10, 1000):
-        planned_schedule(Retraining(minutes=minutes), 40, 0.0, lambda seconds: asked.append(seconds) or 1.0)
+        planned_schedule(
+            Retraining(minutes=minutes), 40, lambda: 0.0, lambda seconds: asked.append(seconds) or 1.0
+        )
     assert asked == pytest.approx([0.6, 6, 15])
 
 

@@ -159,19 +159,20 @@ def check_scores_vary(
     """
     whole = np.asarray(scores, np.float64)
     # Classes may be masked, by −∞ or by numbers such as −1e9: what no image gives a probability counts for nothing.
-    known = whole[:, np.isfinite(whole).all(axis=0)]
-    if known.shape[1] < 2:  # each masked for some images
-        lowest = np.where(np.isfinite(whole), whole, np.inf).min(axis=1, keepdims=True) + LEAST
-        filled = np.where(np.isneginf(whole) & np.isfinite(lowest), lowest, whole)
-        known = filled[:, np.isfinite(filled).all(axis=0) & np.isfinite(whole).any(axis=0)]
-    if known.shape[1] < 2:
+    finite = np.isfinite(whole)
+    usable = finite.any(axis=0) & (finite | np.isneginf(whole)).all(axis=0)
+    if usable.sum() < 2:
         raise UsageError(refusal_message("fewer than two of its outputs are finite numbers"), code="E035")
-    known = known[:, (log_probabilities(known) > LEAST).any(axis=0)]
-    if known.shape[1] < 2:
+    logs = log_probabilities(whole[:, usable])
+    likely = (logs > LEAST).any(axis=0)
+    if likely.sum() < 2:
         raise UsageError(
             refusal_message("all images are of the same class, and the others' probability is 0"), code="E035"
         )
-    chances = np.exp(log_probabilities(known))
+    # A class that is masked for an image does not vary there.
+    means = np.where(finite, whole, 0.0).sum(axis=0) / np.maximum(1, finite.sum(axis=0))
+    known = np.where(finite, whole, means)[:, usable][:, likely]
+    chances = np.exp(log_probabilities(whole[:, usable][:, likely]))
     best = chances.argmax(axis=1)
     others = chances.sum(axis=1) - chances[np.arange(len(chances)), best]
     if len(np.unique(best)) == 1 and float(others.max()) < _CERTAIN:

@@ -6,6 +6,7 @@ from enxuto.calibration.output_kinds import says_values
 from enxuto.calibration.outputs import JudgedOutputs, OutputChoices
 from enxuto.metrics.losses import OutputLoss
 from enxuto.onnx_model import Model, output_ending
+from enxuto.onnx_model.carried import KINDS_KEY
 
 __all__ = ["kinds_to_keep"]
 
@@ -15,6 +16,8 @@ def kinds_to_keep(
 ) -> dict[str, str]:
     """Return kinds by output: those asked for, those that a bound decided, and those that the graph does not tell.
 
+    Of a model that carries kinds already, all.
+
     Args:
         model: the original.
         judged_outputs: how its outputs were judged.
@@ -23,6 +26,8 @@ def kinds_to_keep(
     """
     outputs = {item.name: item for item in model.proto.graph.output}
     kept = {name: kind for name, (kind, _) in (choices or {}).items() if kind}
+    # What another calibration wrote into the graph counts no longer.
+    said = any(prop.key == KINDS_KEY for prop in model.proto.metadata_props)
     for loss in judged_outputs.losses:
         if loss.name not in outputs or loss.name in kept:
             continue
@@ -30,7 +35,7 @@ def kinds_to_keep(
         rank = len(shape.shape.dim) if shape.HasField("shape") else None
         told = _by_graph(model, loss, rank)
         decided = bool(rows) and told is None and says_values(loss.name) is None
-        if decided or loss.kind != (told or _by_rank(loss, rank)):
+        if said or decided or loss.kind != (told or _by_rank(loss, rank)):
             kept[loss.name] = loss.kind
     return kept
 

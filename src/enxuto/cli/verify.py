@@ -106,10 +106,16 @@ def _run_both(
     image_options: ImageOptions,
     shape: tuple[int, ...] | None,
 ) -> TrialRun | None:
-    """Run both models; None where payloads do not decode, or models of other outputs, which `verify` has reported."""
+    """Run both models; None where payloads do not decode, or models of other names, which `verify` has reported."""
     from enxuto.compare.trial_run import compare_outputs
     from enxuto.opening import preprocess_of
 
+    try:
+        decoded = compressed.to_model()
+    except FormatError:
+        return None
+    if _ends(decoded) != _ends(original):
+        return None
     images = None
     samples = None if data is None else named_arrays(data, original, options=image_options)
     if data is None and shape is None:
@@ -118,12 +124,6 @@ def _run_both(
         images = replace(image_options, limit=min(inputs, image_options.limit or inputs)).open(
             data, labelled=False
         )
-    try:
-        decoded = compressed.to_model()
-    except FormatError:
-        return None
-    if _outputs(decoded) != _outputs(original):
-        return None
     return compare_outputs(
         original,
         decoded,
@@ -136,8 +136,13 @@ def _run_both(
     )
 
 
-def _outputs(model: Model) -> list[str]:
-    return [item.name for item in model.proto.graph.output]
+def _ends(model: Model) -> list[str]:
+    """Return the names of inputs and outputs."""
+    graph = model.proto.graph
+    return [
+        *(item.name for item in graph.input if item.name not in model),
+        *(item.name for item in graph.output),
+    ]
 
 
 def _synthetic(model: Model, seed: int) -> Samples | None:

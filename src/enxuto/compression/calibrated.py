@@ -154,7 +154,7 @@ def compress_within(
         judged_outputs = find_losses(model, fed, outputs, threads=threads, labelled=labelled, rows=rows)
     if bounds.limits_answers:
         check_bounds_fit(bounds, judged_outputs)
-    metadata = _facts(model, metadata or {})  # of what is given: calibration folds it
+    metadata = {**learned_facts(model), **(metadata or {})}  # of what is given: calibration folds it
     if kept := kinds_to_keep(model, judged_outputs, outputs, rows):
         metadata["outputs_are"] = kept
     if retrain is not None:
@@ -275,11 +275,6 @@ def _report(
         None if retrained is None else reporter(searched.outcome.model),
         "; ".join(remark for remark in (bounds.unbounded(held_out), changed, alone) if remark) or None,
     )
-
-
-def _facts(model: Model, metadata: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what a file says of a model; what the outputs of another file were judged as is left out."""
-    return {**learned_facts(model), **{key: value for key, value in metadata.items() if key != "outputs_are"}}
 
 
 @dataclass(frozen=True)

@@ -115,6 +115,13 @@ def fit_samples(
     # A single number for a sequence is the same in all of its steps.
     steady = {name for name in columns if feedback and _is_of_sequences(columns[name], known[name])}
     constant = frozenset(fixed | steady)
+    stepwise = [name for name in columns if name not in constant and name not in feedback]
+    if feedback and not stepwise:
+        name = next(iter(steady), next(iter(columns)))
+        raise DataError(
+            f"{path}: no array has an axis of steps; give {name!r} one, (N, steps, …), as samples are sequences",
+            code="E044",
+        )
     made: dict[str, Array | Sequence[Array]] = {}
     for name, item in known.items():
         if name in columns:

@@ -20,7 +20,7 @@ def facts_of_new(old: CompressedModel, model: Model, size: int | None, *, unchan
 
     Args:
         old: the old file.
-        model: the new model. Its preprocessing and labels go before the old file's.
+        model: the new model. Its preprocessing, labels and kinds of outputs go before the old file's.
         size: bytes of the new model's files; None for a model in memory.
         unchanged: whether the weights are those that the old file was made from.
 

@@ -173,7 +173,7 @@ def _graph_problems(compressed: CompressedModel, original: Model) -> list[str]:
 
 def _same_graph(one: bytes, other: bytes) -> bool:
     """Compare graphs, but for the documentation and value types that reading leaves out unless told otherwise, and
-    for preprocessing and labels, which may be said anew when compressing.
+    for preprocessing, labels and kinds of outputs, which may be said anew when compressing.
     """
     if one == other:
         return True

@@ -109,8 +109,7 @@ class Descent:
                 reference = _tuple(self._teacher(images))
             found = _tuple(self.student(images))
         ends = len(self._losses)
-        reference, found = _floats(reference), _floats(found)
-        loss = divergence_from(reference[:ends], found[:ends], self._losses)
+        loss = divergence_from(_floats(reference[:ends]), _floats(found[:ends]), self._losses)
         return loss + self._pull * share_off(reference[ends:], found[ends:]) if self._pull else loss
 
     def grow_steps(self, factor: float) -> None:

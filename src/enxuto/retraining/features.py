@@ -36,8 +36,13 @@ def give_features(network: OnnxNetwork, measured: int, features: Sequence[str]) 
 
 
 def share_off(reference: Sequence[Tensor], found: Sequence[Tensor]) -> Tensor:
-    """Return the squared error of features as a share of their squares, averaged over features; 0 without any."""
+    """Return the squared error of features as a share of their squares, averaged over features; 0 without any.
+
+    A feature that is zero has no share, and counts as right. Sums are float32 whatever features are.
+    """
     total = torch.zeros(())
     for one, other in zip(reference, found, strict=True):
-        total = total + (other - one).square().sum() / one.square().sum().clamp_min(_LEAST)
+        power = one.float().square().sum()
+        share = (other - one).float().square().sum() / power.clamp_min(_LEAST)
+        total = total + torch.where(power > _LEAST, share, torch.zeros_like(share))
     return total / max(1, len(reference))

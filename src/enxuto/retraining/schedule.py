@@ -45,19 +45,21 @@ class Schedule:
 
 
 def planned_schedule(
-    settings: Retraining, steps_per_epoch: float, other: float, seconds_of_step: Callable[[float], float]
+    settings: Retraining,
+    steps_per_epoch: float,
+    other: Callable[[], float],
+    seconds_of_step: Callable[[float], float],
 ) -> Schedule:
     """Return the schedule that was asked for; where minutes were, steps are timed first.
 
     Args:
         settings: epochs or minutes.
         steps_per_epoch: of the training images.
-        other: seconds of the minutes that are gone, or that judging files will take.
+        other: gives the seconds of the minutes that are gone, or that judging files will take.
         seconds_of_step: takes steps for about so many seconds, and returns how many one takes.
     """
     if settings.epochs is not None:
         return Schedule(max(1, round(settings.epochs * steps_per_epoch)))
     whole = 60 * (settings.minutes or _DEFAULT_MINUTES)
-    timing = min(_LONGEST_TIMED, _TIMED * whole)
-    step = seconds_of_step(timing)
-    return Schedule(max(_FEWEST, int((whole - timing - other) / step)))
+    step = seconds_of_step(min(_LONGEST_TIMED, _TIMED * whole))
+    return Schedule(max(_FEWEST, int((whole - other()) / step)))

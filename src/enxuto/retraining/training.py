@@ -137,7 +137,7 @@ class _Run:
         return planned_schedule(
             self.settings,
             self.images.steps_per_epoch,
-            time.monotonic() - self.began + self.settings.checks * self.check_seconds,
+            lambda: time.monotonic() - self.began + self.settings.checks * self.check_seconds,
             self._time_steps,
         )
 

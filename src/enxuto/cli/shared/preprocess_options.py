@@ -140,7 +140,7 @@ class PreprocessOptions:
 
 
 def _takes_images(model: Model) -> bool:
-    """Say whether a model's first input may be images: of four axes, or of as many as it likes."""
+    """Say whether a model's first input may be images: of four axes, of three (one image), or of any number."""
     item = next((item for item in model.proto.graph.input if item.name not in model), None)
     shape = (
         None if item is None or not item.type.tensor_type.HasField("shape") else item.type.tensor_type.shape

@@ -18,7 +18,7 @@ __all__ = ["say_check", "show_retraining"]
 def say_check(check: RetrainingCheck) -> None:
     """Write on stderr what a file made while training came to."""
     fits = "fits" if check.fits else "exceeds a bound"
-    if check.coming_down:
+    if check.coming_down and not check.fits:
         fits = "on its way down" if check.images else "from here training comes down to the size asked for"
     note(
         f"after {check.images:,} images, {check.seconds / 60:.1f} min: {check.bytes:,} B  "
