@@ -111,8 +111,8 @@ def ways(
     decoded = model.replace_weights({name: tensor.reconstruct() for name, tensor in levels.items()})
     rounded, held, priced, counted = (
         Descent(
-            Student(decoded, weights, levels, {}, 1.0, shape=shape), teacher_of(model, shape), images, (loss,), 1e-4, placement,
-            coarsens=number == 3, features=(read, Retraining().features if number > 0 else 0.0),
+            Student(decoded, weights, levels, {}, 1.0, shape=shape), teacher_of(model, shape), images,
+            (loss,), 1e-4, placement, coarsens=number == 3, features=(read, Retraining().features if number > 0 else 0.0),
         )
         for number in range(4)
     )  # fmt: skip
