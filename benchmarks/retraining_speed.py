@@ -109,10 +109,11 @@ def ways(
     weights = {name: model.load(name) for name in levels}
     read = features_of(calibrated_layers(model), teacher)
     decoded = model.replace_weights({name: tensor.reconstruct() for name, tensor in levels.items()})
+    pull = Retraining().features
     rounded, held, priced, counted = (
         Descent(
             Student(decoded, weights, levels, {}, 1.0, shape=shape), teacher_of(model, shape), images,
-            (loss,), 1e-4, placement, coarsens=number == 3, features=(read, Retraining().features if number > 0 else 0.0),
+            (loss,), 1e-4, placement, coarsens=number == 3, features=(read, pull if number else 0.0),
         )
         for number in range(4)
     )  # fmt: skip
