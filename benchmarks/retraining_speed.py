@@ -107,7 +107,7 @@ def ways(
         plain.append(network)
     levels = levels_of(model)
     weights = {name: model.load(name) for name in levels}
-    read = features_of(calibrated_layers(model), teacher)
+    read = features_of([layer.input for layer in calibrated_layers(model)], teacher)
     decoded = model.replace_weights({name: tensor.reconstruct() for name, tensor in levels.items()})
     pull = Retraining().features
     rounded, held, priced, counted = (

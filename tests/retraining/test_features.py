@@ -29,10 +29,6 @@ from tiny_classifier import CLASSES, JUDGING, MODEL, TRAINING
 pytestmark = pytest.mark.torch
 
 
-def layers(*inputs: str) -> Any:
-    return [SimpleNamespace(input=name) for name in inputs]
-
-
 def made_by(network: Any) -> list[str]:
     return [name for step in network.steps for name in step.outputs]
 
@@ -41,9 +37,9 @@ def test_features_are_what_layers_read_and_all_networks_make() -> None:
     network = network_of(Model.from_proto(MODEL), TRAINING.shape[1:])
     first, second, *_ = made_by(network)
     given = network.signature.inputs[0]
-    assert features_of(layers(given, second, first, second, "elsewhere"), network) == (second, first)
+    assert features_of([given, second, first, second, "elsewhere"], network) == (second, first)
     other = cast(Any, SimpleNamespace(steps=[SimpleNamespace(outputs=(first,))]))
-    assert features_of(layers(second, first), network, other) == (first,)
+    assert features_of([second, first], network, other) == (first,)
 
 
 def test_networks_give_features_behind_their_outputs_and_others_in_their_place() -> None:

@@ -78,6 +78,11 @@ class RetrainingTask:
     judge: Callable[[CompressedModel], Judgement]
     settings: TaskSettings
 
+    @property
+    def read(self) -> list[str]:
+        """The values that the model's layers read, by name."""
+        return [layer.input for layer in self.calibration.layers]
+
     def check(self, outcome: PricedModel, images: int, seconds: float) -> RetrainingCheck:
         """Return how a file does, made after so many images and seconds."""
         judgement, size = self.judge(outcome.model), outcome.model.file_bytes

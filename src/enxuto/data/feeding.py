@@ -20,6 +20,7 @@ from enxuto.data.array_labels import LABELS, take_labels
 from enxuto.data.input_ranks import check_ranks, describe_input, shape_text
 from enxuto.data.readers.named import Columns, holds_named_arrays, read_named_arrays
 from enxuto.data.samples import Feeds, InputLike, Samples, StateLike, feeds_text
+from enxuto.data.sequence_steps import check_steps, names_of_steps
 from enxuto.errors import DataError
 
 __all__ = [
@@ -102,40 +103,28 @@ def fit_samples(
                 code="E044",
             )
     counts = {name: len(column) for name, column in columns.items() if name not in fixed}
-    if not counts or min(counts.values()) == 0:
-        raise DataError(f"{path} holds no samples; give every input at least one", code="E043")
-    if len(set(counts.values())) > 1:
-        told = ", ".join(f"{name} {count}" for name, count in counts.items())
-        raise DataError(f"{path}: inputs have different numbers of samples ({told})", code="E044")
-    count = next(iter(counts.values()))
-    if classes is not None and len(classes) != count:
-        raise DataError(f"{path}: there are {len(classes)} labels for {count} samples", code="E042")
+    count = _count_samples(counts, classes, path)
     if not alone and not feedback:
         check_ranks({name: columns[name] for name in counts}, known, path)
-    # A single number for a sequence is the same in all of its steps.
-    steady = {name for name in columns if feedback and _is_of_sequences(columns[name], known[name])}
-    constant = frozenset(fixed | steady)
-    stepwise = [name for name in columns if name not in constant and name not in feedback]
-    if feedback and not stepwise:
-        name = next(iter(steady), next(iter(columns)))
-        raise DataError(
-            f"{path}: no array has an axis of steps; give {name!r} one, (N, steps, …), as samples are sequences",
-            code="E044",
-        )
+    stepwise = names_of_steps(columns, known, fixed, feedback, path) if feedback else []
+    constant = frozenset(fixed if not feedback else columns.keys() - {*stepwise, *feedback})
     made: dict[str, Array | Sequence[Array]] = {}
     for name, item in known.items():
         if name in columns:
             column = [np.asarray(columns[name])] * count if name in fixed else columns[name]
-            steps = bool(feedback) and name not in constant and name not in feedback
             try:
                 made[name] = _fit_column(
-                    column, item, path, alone or name in fixed, steps, limits or {}, empty=name in states
+                    column,
+                    item,
+                    path,
+                    alone or name in fixed,
+                    name in stepwise,
+                    limits or {},
+                    empty=name in states,
                 )
             except DataError as error:
                 raise error if feedback else _with_way_out(error, column, item, states) from error
-    _check_steps(
-        {name: one for name, one in made.items() if name not in constant | set(feedback)}, path, feedback
-    )
+    check_steps({name: made[name] for name in stepwise}, path)
     stacked = all(item.shape and item.shape[0] is None for item in inputs) and not feedback
     remarks = []
     for name in (name for name in states if name not in columns):
@@ -153,6 +142,19 @@ def fit_samples(
         constant=constant if feedback else frozenset(), remarks=tuple(remarks),
         labels=classes,
     )  # fmt: skip
+
+
+def _count_samples(counts: Mapping[str, int], classes: NDArray[np.int64] | None, path: str) -> int:
+    """Return how many samples there are; `DataError` where there are none, or where inputs and labels disagree."""
+    if not counts or min(counts.values()) == 0:
+        raise DataError(f"{path} holds no samples; give every input at least one", code="E043")
+    if len(set(counts.values())) > 1:
+        told = ", ".join(f"{name} {count}" for name, count in counts.items())
+        raise DataError(f"{path}: inputs have different numbers of samples ({told})", code="E044")
+    count = next(iter(counts.values()))
+    if classes is not None and len(classes) != count:
+        raise DataError(f"{path}: there are {len(classes)} labels for {count} samples", code="E042")
+    return count
 
 
 def _check_names(
@@ -300,18 +302,6 @@ def _check_values(
         )
 
 
-def _check_steps(made: Mapping[str, Array | Sequence[Array]], path: str, feedback: Mapping[str, str]) -> None:
-    """Raise `DataError` where the inputs of a sequence have different numbers of steps."""
-    first = next(iter(made), "")
-    for name, column in made.items() if feedback else ():
-        for number, (array, other) in enumerate(zip(column, made[first], strict=True)):
-            if len(array) != len(other):
-                raise DataError(
-                    f"{path}: sample {number} has {len(other)} steps of {first!r} and {len(array)} of {name!r}",
-                    code="E044",
-                )
-
-
 def _text_of_file(
     inputs: Sequence[InputLike], states: Mapping[str, StateLike], feedback: Mapping[str, str]
 ) -> str:
@@ -322,13 +312,6 @@ def _text_of_file(
 def _is_constant(column: Array | Sequence[Array], item: InputLike) -> bool:
     """Say whether an array is the same for all samples: a single number for an input that is one."""
     return not item.shape and isinstance(column, np.ndarray) and column.size == 1
-
-
-def _is_of_sequences(column: Array | Sequence[Array], item: InputLike) -> bool:
-    """Say whether an input that is a single number has one for each sequence, and not one for each step."""
-    if isinstance(column, np.ndarray):
-        return not item.shape and column.ndim == 1
-    return not item.shape and all(np.ndim(row) == 0 for row in column)
 
 
 def _one_by_one(columns: Mapping[str, Array | Sequence[Array]]) -> dict[str, list[Array]]:

@@ -44,7 +44,7 @@ def train_control(
     """Train the original as `schedule` says, and judge the averages of what it learned."""
     student = start_of(task, rounded=False).student
     losses = task.calibration.judged_outputs.losses
-    features = features_of(task.calibration.layers, student.network, teacher)
+    features = features_of(task.read, student.network, teacher)
     descent = Descent(
         student, teacher, images, losses, settings.rate, placement, features=(features, settings.features)
     )

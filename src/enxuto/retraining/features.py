@@ -13,7 +13,6 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from enxuto.calibration.layers import LinearLayer
 from enxuto.importing.network import OnnxNetwork, needed_steps
 
 __all__ = ["features_of", "give_features", "share_off"]
@@ -21,11 +20,10 @@ __all__ = ["features_of", "give_features", "share_off"]
 _LEAST = 1e-12  # squares of a feature
 
 
-def features_of(layers: Sequence[LinearLayer], *networks: OnnxNetwork) -> tuple[str, ...]:
-    """Return the values that layers read and that steps of all networks make, each once, in the order of the layers."""
+def features_of(read: Sequence[str], *networks: OnnxNetwork) -> tuple[str, ...]:
+    """Return the values that layers read and that steps of all networks make, each once, in the order of `read`."""
     made = [{name for step in network.steps for name in step.outputs} for network in networks]
-    read = dict.fromkeys(layer.input for layer in layers)
-    return tuple(name for name in read if all(name in names for names in made))
+    return tuple(name for name in dict.fromkeys(read) if all(name in names for names in made))
 
 
 def give_features(network: OnnxNetwork, measured: int, features: Sequence[str]) -> None:

@@ -117,7 +117,7 @@ class _Run:
         losses = task.calibration.judged_outputs.losses
         comes_down = larger > 1
         rate = self.settings.rate * (_GENTLER if comes_down else 1.0)
-        features = features_of(task.calibration.layers, self.start.student.network, self.teacher)
+        features = features_of(task.read, self.start.student.network, self.teacher)
         self.descent = Descent(
             self.start.student, self.teacher, self.images, losses, rate, placement, coarsens=comes_down,
             features=(features, self.settings.features),
