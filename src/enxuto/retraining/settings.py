@@ -47,7 +47,7 @@ class Retraining:
     batch: int = 64
     rate: float = 0.012
     mix: float = 0.5
-    features: float = 5.0
+    features: float = 2.0
     checks: int = 16
     also_prune: bool = False
     control: bool = False
