@@ -133,6 +133,12 @@ def test_steps_are_timed_for_a_hundredth_of_the_minutes_and_not_for_long() -> No
     assert asked == pytest.approx([0.6, 6, 15])
 
 
+def test_halving_the_rate_does_not_slow_what_is_to_reach_a_size() -> None:
+    schedule, halved = Schedule(200), Schedule(200).halve_from(50).halve_from(80)
+    assert [halved.fall(step) for step in range(200)] == [schedule.rate(step) for step in range(200)]
+    assert [halved.rate(step) / halved.fall(step) for step in (49, 50, 80)] == [1, 0.5, 0.25]
+
+
 def test_learning_rates_rise_shortly_and_end_near_nothing() -> None:
     schedule = Schedule(200)
     rates = [schedule.rate(step) for step in range(200)]

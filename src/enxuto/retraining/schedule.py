@@ -31,9 +31,12 @@ class Schedule:
 
     def rate(self, step: int) -> float:
         """Return the learning rate of a step, as a share of the highest that is asked for."""
+        return 0.5 ** sum(step >= start for start in self.halved) * self.fall(step)
+
+    def fall(self, step: int) -> float:
+        """Return the learning rate of a step as a share of the highest, were it halved nowhere."""
         done = (step + 0.5) / self.steps
-        share = 0.5 ** sum(step >= start for start in self.halved)
-        return share * min(1.0, done / _WARM) * 0.5 * (1 + math.cos(math.pi * done))
+        return min(1.0, done / _WARM) * 0.5 * (1 + math.cos(math.pi * done))
 
     def halve_from(self, step: int) -> Schedule:
         """Return the schedule with half of the rate from a step on; itself where that was done four times."""

@@ -179,7 +179,8 @@ class _Run:
         if not last and self.larger == 1:
             size = student.bits_of_levels() / 8
             self.price.follow_size(size, self.beside, step / steps)
-            self.descent.grow_steps(self.price.growth(self.schedule.rate(step)))
+            # Where the rate was halved a size is still to be reached: by growth that halving does not slow.
+            self.descent.grow_steps(self.price.growth(self.schedule.fall(step)))
             student.refresh_rates()
         if last or len(self.checks) < int(step / steps * self.settings.checks):
             self._check()
