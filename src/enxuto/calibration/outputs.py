@@ -278,7 +278,8 @@ def _check_choices(
             )
         if not 1 / _HEAVIEST <= weight <= _HEAVIEST:
             raise UsageError(
-                f"the weight of output {name!r} is a positive number from {1 / _HEAVIEST:g} to {_HEAVIEST:g}, not {weight:g}"
+                f"the weight of output {name!r} is a positive number from {1 / _HEAVIEST:g} to {_HEAVIEST:g}, "
+                f"not {weight:g}"
             )
     if not set(names).isdisjoint(listed):
         why = "; ".join(_told_of_lists(listed, {}))
