@@ -159,7 +159,14 @@ def test_classes_that_are_masked_in_some_samples_tell_apart_those_that_never_are
     mask[np.arange(60), 2 + np.arange(60) % 4] = True
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)
-        enxuto.compress(masked(True, 0.4), data={"x": normal(60, 8), "mask": mask}, max_kl=0.01, threads=1)
+        made = enxuto.compress(
+            masked(True, 0.4), data={"x": normal(60, 8), "mask": mask}, max_kl=0.01, threads=1
+        )
+    judged = [trial.judgement for trial in made.trials]
+    assert judged
+    assert all(one is not None and one.kl > 0 for one in judged), (
+        "classes that differ where they are not masked count"
+    )
 
 
 def offsets(*columns: float, width: float = 0.05) -> ModelProto:
