@@ -282,3 +282,22 @@ def test_compress_curve_compare_and_evaluate_say_the_same_of_classes(
     for words in (("evaluate", small, "--reference", digits), ("compare", digits, small)):
         assert json.loads(invoke(*words, "--data", images, "--json").stdout)["kl"] == lost
     assert Judge(Model.read(digits), open_dataset(images), how)(CompressedModel.read(small)).kl == lost
+
+
+def test_columns_that_are_far_apart_are_a_warning(invoke: Invoke, tmp_path: Path) -> None:
+    """A bound in dB counts offsets between columns as signal, so that a file of nothing may keep it."""
+    made, value = helper.make_node, helper.make_tensor_value_info
+    model = save(
+        tmp_path / "m.onnx", [made("MatMul", ["x", "w"], ["h"]), made("Add", ["h", "b"], ["y"])],
+        value("x", TensorProto.FLOAT, ["n", 8]), value("y", TensorProto.FLOAT, ["n", 4]),
+        w=0.05 * random.standard_normal((8, 4)).astype(np.float32), b=np.array([1000, 0, -500, 3], np.float32),
+    )  # fmt: skip
+    np.savez(tmp_path / "x.npz", x=random.standard_normal((60, 8)).astype(np.float32))
+    data = ("--data", tmp_path / "x.npz", "--outputs", "y=values", "--threads", 1)
+    made_file = invoke("compress", model, *data, "--min-snr", 30, "-o", tmp_path / "m.enx")
+    judged = invoke("evaluate", tmp_path / "m.enx", "--reference", model, *data)
+    for result in (made_file, judged):
+        assert result.exit_code == 0, result.output
+        assert re.search(
+            r"warning: output 'y': its columns differ .* dB more", result.stderr.replace("\n", " ")
+        )

@@ -122,8 +122,9 @@ def show_result(result: CalibratedResult, *, report: bool) -> None:
     if report:
         _show_tensors(result.outcome.to_list())
     answers = result.calibration.answers
-    for left_out in result.calibration.judged_outputs.remarks:
-        note(left_out)
+    judged = result.calibration.judged_outputs
+    for remark in judged.remarks:
+        (warn if remark in judged.doubts else note)(remark)
     remark = f"the model's outputs were taken for {result.calibration.judged_outputs.describe()}"
     if judgement is None and not answers.operator and answers.kind == "logits":
         remark += "; where they are other values, say so with --outputs NAME=values"

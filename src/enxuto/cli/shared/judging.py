@@ -167,7 +167,7 @@ def show_outputs(
         reference, model, samples, parse_outputs(asked), threads=threads, kinds=kinds
     )
     for remark in judged.remarks:
-        note(remark)
+        (warn if remark in judged.doubts else note)(remark)
     if json:
         made = provenance(samples=judgement.samples, data=judgement.data_hash, threads=threads)
         exact = judgement.snr_db is None or math.isinf(judgement.snr_db)  # JSON has no infinity
