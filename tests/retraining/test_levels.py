@@ -9,26 +9,41 @@ import numpy as np
 import pytest
 import torch
 
-from enxuto.codec import encoded_size
+from enxuto.codec import encode, encoded_size
+from enxuto.errors import UsageError
 from enxuto.quantize.grid import Grid
+from enxuto.quantize.scalar import DeadZone
 from enxuto.quantize.tensor import QuantizedTensor
+from enxuto.quantize.trellis import multiples
 from enxuto.retraining.descent import Descent
 from enxuto.retraining.levels import LearnedLevels, RoundedBias, round_through
-from enxuto.retraining.rate import RateModel
+from enxuto.retraining.rate import RateModel, _costs_of_steps
+from enxuto.rounding.viterbi import nearest_path
 
 GRIDS = {
     "one step": ((6, 5, 3, 3), Grid(0.07)),
     "rows": ((6, 5, 3, 3), Grid(0.07, (0, 1, -2, 0, 0, 3))),
     "rows and columns": ((6, 5, 3, 3), Grid(0.07, (0, 1, -2, 0, 0, 3), (1, 0, 0, -4, 2))),
     "columns of a matrix": ((6, 5), Grid(0.07, (), (1, 0, 0, -4, 2))),
+    "trellis": ((6, 5, 3, 3), Grid(0.05, trellis=32)),
+    "trellis of eight states": ((6, 40), Grid(0.05, trellis=8)),
+    "rows and columns on a trellis": ((6, 5, 3, 3), Grid(0.05, (0, 1, -2, 0, 0, 3), (1, 0, 0, -4, 2), 32)),
 }
+TRELLIS = [case for case, (_, grid) in GRIDS.items() if grid.trellis]
+PLAIN = [case for case in GRIDS if case not in TRELLIS]
 
 
 def started(case: str) -> tuple[np.ndarray, QuantizedTensor, LearnedLevels]:
     shape, grid = GRIDS[case]
     weight = np.random.default_rng(0).laplace(0, 0.1, shape).astype(np.float32)
-    levels = grid.quantize(weight)
-    levels.reshape(-1)[::7] += 1  # as feedback moves some away from the nearest
+    if grid.trellis:
+        rows, columns = grid.steps(shape)
+        numbers = (weight / (rows * columns)).astype(np.float64).reshape(len(weight), -1)
+        numbers[:, ::7] += 1
+        levels = nearest_path(numbers, grid.trellis).reshape(shape)
+    else:
+        levels = grid.quantize(weight)
+        levels.reshape(-1)[::7] += 1  # as feedback moves some away from the nearest
     start = QuantizedTensor(levels, grid)
     return weight, start, LearnedLevels(weight, start)
 
@@ -52,7 +67,7 @@ def test_the_forward_pass_gives_what_the_file_will_give(case: str) -> None:
     np.testing.assert_allclose(weight().detach().numpy(), weight.quantized().reconstruct(), rtol=2e-6)
 
 
-@pytest.mark.parametrize("case", GRIDS)
+@pytest.mark.parametrize("case", PLAIN)
 def test_coarser_levels_are_fewer_and_leave_the_weight_where_it_is(case: str) -> None:
     _, _, weight = started(case)
     fine, latent = weight.quantized(), weight.latent.detach().clone()
@@ -89,10 +104,32 @@ def test_a_control_starts_at_the_weight_itself() -> None:
     np.testing.assert_allclose(free().detach().numpy(), weight, rtol=1e-5, atol=1e-8)
 
 
-def test_levels_on_a_trellis_are_refused() -> None:
-    with pytest.raises(TypeError, match="trellis"):
+@pytest.mark.parametrize("case", TRELLIS)
+def test_gradients_pass_through_the_path_on_a_trellis(case: str) -> None:
+    _, start, weight = started(case)
+    factors = torch.from_numpy(np.multiply(*cast(Grid, start.quantizer).steps(start.levels.shape)))
+    weight().sum().backward()
+    assert weight.latent.grad is not None
+    np.testing.assert_allclose(
+        weight.latent.grad.numpy(), np.broadcast_to(factors, start.levels.shape), rtol=1e-5
+    )
+    steps = (weight().detach() / factors).numpy()
+    np.testing.assert_allclose(steps, multiples(start.levels, weight.trellis), rtol=1e-4, atol=1e-4)
+
+
+def test_a_path_on_a_trellis_that_needs_too_large_levels_is_an_error() -> None:
+    start = QuantizedTensor(np.zeros((2, 2), np.int32), Grid(1.0, trellis=32))
+    weight = LearnedLevels(np.zeros((2, 2), np.float32), start)
+    with torch.no_grad():
+        weight.latent += 1e12
+    with pytest.raises(UsageError, match="2\\*\\*30"):
+        weight.levels()
+
+
+def test_only_levels_on_a_grid_are_learned() -> None:
+    with pytest.raises(TypeError, match="grid"):
         LearnedLevels(
-            np.ones((2, 2), np.float32), QuantizedTensor(np.ones((2, 2), np.int32), Grid(1.0, trellis=32))
+            np.ones((2, 2), np.float32), QuantizedTensor(np.ones((2, 2), np.int32), DeadZone(1.0, 0.5))
         )
 
 
@@ -121,9 +158,35 @@ def test_the_rate_is_near_what_the_coder_spends(spread: float, uneven: bool) -> 
     model = RateModel()
     model.refresh(levels)
     spent = 8 * encoded_size(levels, [levels.shape])
-    assert float(model.bits_of_levels(torch.from_numpy(latent))) == pytest.approx(
+    assert float(model.bits_of_levels(torch.from_numpy(levels))) == pytest.approx(
         spent, rel=0.08
     )  # scales are written too
+
+
+@pytest.mark.parametrize("spread", [0.6, 1.0, 2.5])
+@pytest.mark.parametrize("states", [8, 32])
+def test_the_rate_on_a_trellis_is_near_what_the_coder_spends(spread: float, states: int) -> None:
+    generator = np.random.default_rng(3)
+    latent = (generator.laplace(0, spread, (48, 288)) * np.exp(generator.normal(0, 0.7, (48, 1)))).astype(
+        np.float32
+    )
+    levels = cast(np.ndarray, nearest_path(latent.astype(np.float64), states)).reshape(48, 32, 3, 3)
+    model = RateModel(states)
+    model.refresh(levels)
+    spent = 8 * len(encode(levels, [levels.shape], trellis=states)[1])
+    assert float(model.bits_of_levels(torch.from_numpy(levels))) == pytest.approx(spent, rel=0.08)
+    on_steps = torch.from_numpy(multiples(levels, states).astype(np.float32))
+    assert float(model.bits(on_steps)) == pytest.approx(spent, rel=0.25), (
+        "a mean over states, which paths choose among"
+    )
+
+
+def test_the_rate_on_a_trellis_is_the_mean_over_states() -> None:
+    """By hand: in even states level k is 2k steps, in odd ones 2k − 1, and one step lies between levels 0 and 1."""
+    even, odd = np.array([9.0, 5.0, 1.0, 5.0, 9.0]), np.array([8.0, 4.0, 2.0, 4.0, 8.0])
+    costs = _costs_of_steps(np.array([[even], [odd]]), np.array([[0.75], [0.25]]))
+    expected = [0.75 * 5 + 0.25 * 6, 0.75 * 3 + 0.25 * 4, 0.75 * 1 + 0.25 * 2]
+    assert costs.tolist() == [[*expected, *expected[-2::-1]]]
 
 
 def test_the_slope_of_the_rate_is_what_the_next_level_costs() -> None:
@@ -146,7 +209,7 @@ def test_the_slope_of_the_rate_is_what_the_next_level_costs() -> None:
     assert bool((latent.grad[torch.from_numpy(levels) <= -2] < 0).all())
 
 
-@pytest.mark.parametrize("case", GRIDS)
+@pytest.mark.parametrize("case", PLAIN)
 def test_growing_steps_changes_nothing_until_a_level_does_and_then_makes_up_for_it(case: str) -> None:
     _, _, weight = started(case)
     averages = [parameter.detach().clone() for parameter in weight.parameters()]

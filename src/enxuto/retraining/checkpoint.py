@@ -16,7 +16,7 @@ from enxuto.retraining.settings import Retraining
 
 __all__ = ["RetrainingCheckpoint"]
 
-_FORMAT, _VERSION = "enxuto retraining", 6
+_FORMAT, _VERSION = "enxuto retraining", 7
 
 
 class RetrainingCheckpoint:

@@ -83,6 +83,6 @@ class FilterPenalty:
         found = {}
         for name, costs in self.costs.items():
             if name in self.biases:
-                levels = torch.round(weights[name].numbers().detach()).flatten(1)
+                levels = weights[name].levels().flatten(1)
                 found[self.biases[name]] = ((levels != 0).any(1) | (costs == 0)).to(torch.float32)
         return found

@@ -1,4 +1,4 @@
-"""Where training starts: the calibrated levels, off the trellis, in a network that is otherwise the calibrated file."""
+"""Where training starts: calibrated levels, in a network that is otherwise the calibrated file."""
 
 from __future__ import annotations
 
@@ -32,12 +32,15 @@ class Start:
     bias_step: float
 
 
-def start_of(task: RetrainingTask, *, rounded: bool = True, larger: float = 1.0) -> Start:
+def start_of(
+    task: RetrainingTask, *, rounded: bool = True, larger: float = 1.0, trellis: bool = False
+) -> Start:
     """Return the start of a task; `ModelError` where nothing of the model can be trained.
 
     Args:
         rounded: False for the control, which starts from the original.
         larger: with a bound on the size, how many times larger the file is that training starts from.
+        trellis: whether levels may be those of a trellis.
     """
     calibration = task.calibration
     model = calibration.model
@@ -48,7 +51,7 @@ def start_of(task: RetrainingTask, *, rounded: bool = True, larger: float = 1.0)
         for layer in calibration.layers
         if layer.bias is not None and layer.bias not in exact
     }
-    price, levels = _levels_of(task, biases, to_size=rounded, larger=larger)
+    price, levels = _levels_of(task, biases, to_size=rounded, larger=larger, trellis=trellis)
     step = _bias_step(task, price)
     if rounded:
         corrected = calibration.correct_biases(levels)
@@ -67,9 +70,9 @@ def _bias_step(task: RetrainingTask, price: float) -> float:
 
 
 def _levels_of(
-    task: RetrainingTask, biases: Mapping[str, np.ndarray], *, to_size: bool, larger: float
+    task: RetrainingTask, biases: Mapping[str, np.ndarray], *, to_size: bool, larger: float, trellis: bool
 ) -> tuple[float, dict[str, QuantizedTensor]]:
-    """Return the price, and the levels off the trellis, that training starts at.
+    """Return the price, and the levels, that training starts at.
 
     With a bound on the size these are calibrated levels of that size, or of a larger one: training that had to come
     down to it would first lose what calibration knows. Else the price is somewhat above the calibrated file's.
@@ -80,10 +83,10 @@ def _levels_of(
         price = _COARSER * task.start.price
         if not to_size:  # of a file of next to no bits steps are so large that nothing is learned in them
             price = min(price, calibration.price_of_bits(_FEWEST_BITS))
-        return price, calibration.round_at(price, names, trellis=False)
+        return price, calibration.round_at(price, names, trellis=trellis)
     aim, price, known = larger * most, task.start.price, list[tuple[float, float]]()
     for number in range(_TRIES):
-        levels = calibration.round_at(price, names, trellis=False)
+        levels = calibration.round_at(price, names, trellis=trellis)
         size = task.code(price, levels, biases, _bias_step(task, price)).model.file_bytes
         if -_NEAR < math.log(size / aim) <= 0 or number == _TRIES - 1:
             break

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -50,7 +51,7 @@ class Student(nn.Module):
         """Args:
         start: the model as the file it starts from gives it; its outputs are those that are measured.
         weights: of the original, by name.
-        levels: off a trellis, of these weights, to begin with.
+        levels: of these weights, to begin with.
         biases: by name, to begin with.
         bias_step: of which they are multiples.
         rounded: False for a control, whose weights and biases are not rounded.
@@ -76,7 +77,7 @@ class Student(nn.Module):
             else:
                 continue
             self._keys[key] = (name, transposed)
-        self.rates = {name: RateModel() for name in self.weights}
+        self.rates = {name: RateModel(weight.trellis) for name, weight in self.weights.items()}
         self.penalty: FilterPenalty | None = None
         self._parts = nn.ModuleList([*self.weights.values(), *self.biases.values()])
         self.refresh_rates()
@@ -90,11 +91,22 @@ class Student(nn.Module):
         """Return the measured outputs."""
         values: dict[str, Tensor] = {}
         alive = {} if self.penalty is None else self.penalty.alive(self.weights)
+        paths = self._paths()
         for key, (name, transposed) in self._keys.items():
-            value = self.weights[name]() if name in self.weights else self.biases[name]()
+            value = self.weights[name](paths.get(name)) if name in self.weights else self.biases[name]()
             value = value * alive[name] if name in alive else value
             values[key] = value.T if transposed else value
         return functional_call(self.network, values, (images,))
+
+    def _paths(self) -> dict[str, Tensor]:
+        """Return the levels of all weights on a trellis, looked for at once on as many threads as PyTorch has."""
+        on_trellis = [name for name, weight in self.weights.items() if weight.rounded and weight.trellis]
+        if not on_trellis:
+            return {}
+        with ThreadPoolExecutor(torch.get_num_threads()) as pool:
+            return dict(
+                zip(on_trellis, pool.map(lambda name: self.weights[name].levels(), on_trellis), strict=True)
+            )
 
     def values(self) -> dict[str, np.ndarray]:
         """Return the values of all that is learned, by the initializers' names."""
@@ -124,7 +136,7 @@ class Student(nn.Module):
     def refresh_rates(self) -> None:
         """Fit the coder to the levels as they are now."""
         for name, weight in self.weights.items():
-            levels = torch.round(weight.numbers().detach()).to(torch.int32)
+            levels = weight.levels()
             self.rates[name].refresh(levels.cpu().numpy(), levels.device)
 
     def bits(self) -> Tensor:
@@ -138,5 +150,5 @@ class Student(nn.Module):
         """Return the bits of all levels as the rate model has them."""
         total = torch.zeros(())
         for name, weight in self.weights.items():
-            total = total + self.rates[name].bits_of_levels(weight.numbers())
+            total = total + self.rates[name].bits_of_levels(weight.levels())
         return float(total)

@@ -30,6 +30,7 @@ from enxuto.retraining.schedule import Schedule, planned_schedule
 from enxuto.retraining.settings import Retraining
 from enxuto.retraining.start import start_of
 from enxuto.retraining.student import teacher_of
+from enxuto.retraining.ways import DOWN, ON_TRELLIS, Way, first_way, way_called
 from enxuto.train.placement import Placement
 
 __all__ = ["retrain"]
@@ -40,8 +41,6 @@ _SECONDS_BETWEEN = 60.0  # checkpoints
 _WORSE = 1.05  # of the loss that training begins with
 _RECOVERS = 0.97  # of the loss of the last file: what loses less than this is on its way back
 _RUINED = 0.7  # nats, or shares of the variance: from there training does not come back at the same size
-_LARGER = 2.0  # times the size, at which it then starts, and comes down
-_GENTLER = 0.5  # of the rate, in steps that are finer then
 _FEWEST_DOWN = 1000  # steps that it takes to come down
 _DOWN = 0.6  # of the training, after which averages no longer lag behind
 _FEWEST_TIMED = 5  # steps that tell how long one takes; the first is not counted
@@ -91,7 +90,8 @@ class _Run:
         self.seconds = 0.0  # of earlier runs
         saved = self.checkpoint.read()
         if saved is None or not self._resume(saved, placement):
-            begins = self._begin(1.0, placement)
+            way = first_way(task.bounds, self.first.loss, prunes=settings.also_prune)
+            begins = self._begin(way, placement)
             self.calibrated_price = self.start.price
             self.schedule = self._plan()
             if (
@@ -99,34 +99,34 @@ class _Run:
                 and begins.loss > _RUINED
                 and self.schedule.steps >= _FEWEST_DOWN
             ):
-                begins = self._begin(_LARGER, self.descent.placement)
+                begins = self._begin(DOWN, self.descent.placement)
                 self.schedule = self._plan()
             self.level = self.last = begins.loss
             self.price.first = float(max(begins.bytes, task.start.model.file_bytes))
             self._count_rest(begins.bytes)
-            if self.larger > 1 and task.settings.on_check is not None:
+            if self.way is DOWN and task.settings.on_check is not None:
                 task.settings.on_check(replace(begins, coming_down=True))
         self.saved_at = self.began
 
-    def _set_out(self, larger: float, placement: Placement) -> None:
-        """Be where training starts: at the size asked for, or at a file so many times larger."""
-        task, self.larger = self.task, larger
-        self.start = start_of(task, larger=larger)
+    def _set_out(self, way: Way, placement: Placement) -> None:
+        """Be where a way starts."""
+        task, self.way = self.task, way
+        self.start = start_of(task, larger=way.larger, trellis=way.trellis)
         if self.settings.also_prune:
             self.start.student.price_filters()
         losses = task.calibration.judged_outputs.losses
-        comes_down = larger > 1
-        rate = self.settings.rate * (_GENTLER if comes_down else 1.0)
+        rate = self.settings.rate * way.rate
         features = features_of(task.read, self.start.student.network, self.teacher)
         self.descent = Descent(
-            self.start.student, self.teacher, self.images, losses, rate, placement, coarsens=comes_down,
+            self.start.student, self.teacher, self.images, losses, rate, placement, coarsens=way is DOWN,
             features=(features, self.settings.features),
         )  # fmt: skip
-        self.price = PriceOfBits(self.start.price, task.bounds, float(task.start.model.file_bytes))
+        first = float(task.start.model.file_bytes)
+        self.price = PriceOfBits(self.start.price, task.bounds, first, way.margin)
 
-    def _begin(self, larger: float, placement: Placement) -> RetrainingCheck:
+    def _begin(self, way: Way, placement: Placement) -> RetrainingCheck:
         """Set out, and return how the file does that training starts from."""
-        self._set_out(larger, placement)
+        self._set_out(way, placement)
         began = time.monotonic()
         found = self.task.check(self._file_of(self.descent.averages.values, self.coding_price), 0, 0.0)
         self.check_seconds = time.monotonic() - began
@@ -148,7 +148,7 @@ class _Run:
             while self.descent.step < self.schedule.steps:
                 if not self.descent.learn(self.schedule, self.price.price):
                     return "the loss became NaN or infinite"
-                if self.larger > 1:
+                if self.way is DOWN:
                     self._follow_step()
                 self._look_around()
                 if progress is not None:
@@ -167,7 +167,7 @@ class _Run:
     @property
     def coding_price(self) -> float:
         """The price of all that is not learned: the calibrated one, where a controller moves the other at will."""
-        return self.price.price if self.larger == 1 else self.calibrated_price
+        return self.price.price if self.way is not DOWN else self.calibrated_price
 
     def _look_around(self) -> None:
         """From time to time fit the rate model again, move the price, and make and judge a file."""
@@ -176,12 +176,13 @@ class _Run:
         if step % max(_FEWEST_BETWEEN, steps // _REFRESHES) and not last:
             return
         student.refresh_rates()
-        if not last and self.larger == 1:
+        if not last and self.way is not DOWN:
             size = student.bits_of_levels() / 8
             self.price.follow_size(size, self.beside, step / steps)
             # Where the rate was halved a size is still to be reached: by growth that halving does not slow.
-            self.descent.grow_steps(self.price.growth(self.schedule.fall(step)))
-            student.refresh_rates()
+            if self.way.grows:
+                self.descent.grow_steps(self.price.growth(self.schedule.fall(step)))
+                student.refresh_rates()
         if last or len(self.checks) < int(step / steps * self.settings.checks):
             self._check()
         if not last and time.monotonic() - self.saved_at > _SECONDS_BETWEEN:
@@ -213,9 +214,11 @@ class _Run:
             self.outcome, self.found = outcome, found
             self.best = [value.clone() for value in self.descent.averages.values]
         self.price.follow_loss(found.judgement, self.descent.step / self.schedule.steps)
-        if self.larger == 1 and found.loss > max(_WORSE * self.level, _RECOVERS * self.last):
+        if self.way is not DOWN and found.loss > max(_WORSE * self.level, _RECOVERS * self.last):
             self.schedule = self.schedule.halve_from(self.descent.step)
         self.last = found.loss
+        if self.way is ON_TRELLIS:  # which begins where calibration ends, and may soon do better
+            self.level = min(self.level, found.loss)
         self.descent.student.refresh_rates()
         if self.task.settings.on_check is not None:
             self.task.settings.on_check(found)
@@ -223,7 +226,7 @@ class _Run:
     def _is_coming_down(self) -> bool:
         """Whether the file is still meant to be larger than was asked for."""
         most, aim = self.task.bounds.max_bytes, self.price.aim(self.descent.step / self.schedule.steps)
-        return self.larger > 1 and most is not None and aim is not None and aim > most
+        return self.way is DOWN and most is not None and aim is not None and aim > most
 
     def _count_rest(self, size: int) -> None:
         """Take in how many bytes a file of the averages has beside what the rate model says.
@@ -232,7 +235,7 @@ class _Run:
         every step, and would end so much too small.
         """
         student = self.descent.student
-        is_down = self.larger > 1 and self.descent.step > _DOWN * self.schedule.steps
+        is_down = self.way is DOWN and self.descent.step > _DOWN * self.schedule.steps
         with nullcontext() if is_down else self.descent.averages.applied():
             student.refresh_rates()
             self.beside = size - student.bits_of_levels() / 8
@@ -272,7 +275,7 @@ class _Run:
             "first": self.price.first,
             "owed": self.price.owed,
             "base": self.price.base,
-            "larger": self.larger,
+            "way": self.way.name,
             "calibrated_price": self.calibrated_price,
             "beside": self.beside,
             "best": self.best,
@@ -285,7 +288,7 @@ class _Run:
         """Go on from a checkpoint; False, with a warning, where it does not fit."""
         try:
             checks = [RetrainingCheck.from_dict(row) for row in json.loads(saved["checks"])]
-            self._set_out(float(saved["larger"]), placement)
+            self._set_out(way_called(saved["way"]), placement)
             self.descent.restore(saved)
             self.schedule = Schedule(int(saved["steps"]), tuple(map(int, saved["halved"])))
             self.level, self.last = float(saved["level"]), float(saved["last"])
