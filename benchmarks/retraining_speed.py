@@ -4,9 +4,9 @@
 
 The bare loop runs the network forwards and backwards on the same batches and updates plain weights with Adam, in the
 same precision. Then the original answers beside it (distillation), weights are rounded and steps learned, what layers
-read is held, bits are priced, and bits of levels are counted for a controller. By operations a bare step costs three
-forward runs, one with the original four. Ways take turns; medians of the rounds, as shares of the bare loop's; no
-images and no `../shared` are needed for `--network demo`.
+read is held, bits are priced, and bits of levels are counted for a controller, or paths on a trellis are looked for in
+place of levels. By operations a bare step costs three forward runs, one with the original four. Ways take turns;
+medians of the rounds, as shares of the bare loop's; no images and no `../shared` are needed for `--network demo`.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from enxuto.onnx_model import Model
 from enxuto.quantize.grid import Grid
 from enxuto.quantize.scalar import short_float32
 from enxuto.quantize.tensor import QuantizedTensor
+from enxuto.quantize.trellis import NEWEST
 from enxuto.retraining import Retraining
 from enxuto.retraining.descent import Descent
 from enxuto.retraining.divergence import divergence_from
@@ -35,22 +36,27 @@ from enxuto.retraining.images import TrainingImages
 from enxuto.retraining.placement import finish_work, placement_of
 from enxuto.retraining.schedule import Schedule
 from enxuto.retraining.student import Student, teacher_of
+from enxuto.rounding.viterbi import nearest_path
 from enxuto.train.placement import Placement
 from rate import opened
 
 _COARSE = 1.5  # standard deviations of a weight that its step is: some one bit a weight
+_FINE = 0.9  # likewise on a trellis
 _PRICE = 1e-7  # nats per bit: any but 0
 _IMAGES = 1024
 _LONG = Schedule(1_000_000)
 
 
-def levels_of(model: Model) -> dict[str, QuantizedTensor]:
-    """Return all weights rounded plainly."""
+def levels_of(model: Model, share: float, trellis: int) -> dict[str, QuantizedTensor]:
+    """Return all weights rounded at steps of a share of their deviation, on a trellis of so many states or on none."""
     found = {}
     for name in quantizable_weights(model, DEFAULT_ROLES):
         weight = model.load(name)
-        grid = Grid(short_float32(_COARSE * float(weight.std())))
-        found[name] = QuantizedTensor(np.rint(weight / grid.step).astype(np.int32), grid)
+        grid = Grid(short_float32(share * float(weight.std())), trellis=trellis)
+        numbers = (weight / grid.step).astype(np.float64).reshape(len(weight), -1)
+        levels = nearest_path(numbers, trellis) if trellis else np.rint(numbers).astype(np.int32)
+        assert levels is not None, "steps are a share of the weights"
+        found[name] = QuantizedTensor(levels.reshape(weight.shape), grid)
     return found
 
 
@@ -105,17 +111,18 @@ def ways(
         for parameter in network.parameters():
             parameter.requires_grad_(True)
         plain.append(network)
-    levels = levels_of(model)
-    weights = {name: model.load(name) for name in levels}
+    plainly, on_trellis = levels_of(model, _COARSE, 0), levels_of(model, _FINE, NEWEST)
+    weights = {name: model.load(name) for name in plainly}
     read = features_of([layer.input for layer in calibrated_layers(model)], teacher)
-    decoded = model.replace_weights({name: tensor.reconstruct() for name, tensor in levels.items()})
+    decoded = model.replace_weights({name: tensor.reconstruct() for name, tensor in plainly.items()})
     pull = Retraining().features
-    rounded, held, priced, counted = (
+    rounded, held, priced, counted, searched = (
         Descent(
-            Student(decoded, weights, levels, {}, 1.0, shape=shape), teacher_of(model, shape), images,
-            (loss,), 1e-4, placement, coarsens=number == 3, features=(read, pull if number else 0.0),
+            Student(decoded, weights, on_trellis if number == 4 else plainly, {}, 1.0, shape=shape),
+            teacher_of(model, shape), images, (loss,), 1e-4, placement, coarsens=number == 3,
+            features=(read, pull if number else 0.0),
         )
-        for number in range(4)
+        for number in range(5)
     )  # fmt: skip
 
     def count(_: int) -> None:
@@ -129,6 +136,7 @@ def ways(
         "what layers read is held": lambda _: ignore(held.learn(_LONG, 0.0)),
         "bits are priced": lambda _: ignore(priced.learn(_LONG, _PRICE)),
         "bits of levels are counted": count,
+        "priced, and on a trellis": lambda _: ignore(searched.learn(_LONG, _PRICE)),
     }
 
 

@@ -190,7 +190,8 @@ class Retrained:
     best: how `outcome` was judged. start: how the calibrated file was, by the same images. images: that were seen.
     ended: why training ended early, "" where it did not. control: the same training without rounding and without a
     price, on the images that choose, where it was asked for. removed: the filters that left `outcome`, None where it is
-    the file it started from. halvings: how often training went on with half of its rate.
+    the file it started from. halvings: how often training went on with half of its rate. strategy: how it got to the
+    bound, as `retraining.strategy` calls it.
     """
 
     outcome: PricedModel
@@ -205,6 +206,7 @@ class Retrained:
     control: RetrainingControl | None = None
     removed: RemovedFilters | None = None
     halvings: int = 0
+    strategy: str = ""
 
     @property
     def improved(self) -> bool:
@@ -220,7 +222,7 @@ class Retrained:
             "checks": [one.to_dict() for one in self.checks],
             "control": None if self.control is None else vars(self.control),
             "removed": None if self.removed is None else vars(self.removed),
-            "halvings": self.halvings,
+            "halvings": self.halvings, "strategy": self.strategy,
         }  # fmt: skip
 
 

@@ -40,13 +40,15 @@ def train_control(
     teacher: OnnxNetwork,
     images: TrainingImages,
     placement: Placement,
+    *,
+    rate: float,
 ) -> RetrainingControl:
-    """Train the original as `schedule` says, and judge the averages of what it learned."""
+    """Train the original as `schedule` says, at a highest rate, and judge the averages of what it learned."""
     student = start_of(task, rounded=False).student
     losses = task.calibration.judged_outputs.losses
     features = features_of(task.read, student.network, teacher)
     descent = Descent(
-        student, teacher, images, losses, settings.rate, placement, features=(features, settings.features)
+        student, teacher, images, losses, rate, placement, features=(features, settings.features)
     )
     while descent.step < schedule.steps and descent.learn(schedule, 0.0):
         if task.settings.progress is not None:

@@ -97,28 +97,31 @@ class LearnedLevels(nn.Module):
         return self.latent * torch.exp2(-self.coarser)
 
     def levels(self) -> Tensor:
-        """Return the levels, int32, without gradients."""
-        numbers = self.numbers().detach()
+        """Return the levels, int32, on the CPU, without gradients."""
+        return self.levels_of(self.numbers().detach().cpu())
+
+    def levels_of(self, numbers: Tensor) -> Tensor:
+        """Return the levels, int32, of numbers of steps, both on the CPU; `UsageError` for too large ones."""
         if not self.trellis:
             return torch.round(numbers).to(torch.int32)
-        rows = numbers.cpu().numpy().astype(np.float64).reshape(len(numbers), -1)
+        rows = numbers.numpy().astype(np.float64).reshape(len(numbers), -1)
         found = nearest_path(rows, self.trellis)
         if found is None:
             raise UsageError("levels on a trellis stay below 2**30; a step became too small for its weights")
-        return torch.from_numpy(found.reshape(numbers.shape)).to(numbers.device)
+        return torch.from_numpy(found.reshape(numbers.shape))
 
     def _rounded_numbers(self, known: Tensor | None) -> Tensor:
         """Return the numbers of steps of the levels; gradients pass as if they were not rounded."""
         numbers = self.numbers()
         if not self.trellis:
             return round_through(numbers)
-        found = self.levels() if known is None else known
-        steps = multiples(found.cpu().numpy(), self.trellis).astype(np.float32)
+        levels = self.levels() if known is None else known
+        steps = multiples(levels.numpy(), self.trellis).astype(np.float32)
         return torch.from_numpy(steps).to(numbers.device) + (numbers - numbers.detach())
 
     def quantized(self) -> QuantizedTensor:
         """Return the levels and the grid as they go into a file; exponents are counted from the usual one."""
-        levels = self.levels().cpu().numpy().copy()
+        levels = self.levels().numpy()
         exponents = np.rint(self.rows.detach().cpu().numpy()).astype(np.int64)
         step = 2.0 ** float((self.log_step + self.coarser).detach())
         if exponents.size:

@@ -45,7 +45,7 @@ class RateModel:
     def refresh(self, levels: Int32, device: torch.device | None = None) -> None:
         """Fit the coder to levels (of the tensor's shape), for latent numbers on a device (None: the CPU)."""
         reach = min(_MOST_REACH, int(np.abs(levels).max(initial=0)) + 2)
-        model = fit(np.clip(levels, -_MOST_REACH, _MOST_REACH), trellis=self.trellis)
+        model = fit(_within_reach(levels), trellis=self.trellis)
         costs = np.stack([model.costs(reach, end) for end in range(model.ends)])
         by_steps = _costs_of_steps(costs, model.shares_of_ends()) if self.trellis else costs[0]
         self._count = costs.shape[1]
@@ -66,14 +66,20 @@ class RateModel:
         return torch.sum(low + share * (high - low))
 
     def bits_of_levels(self, levels: Tensor) -> Tensor:
-        """Return the bits of levels, whole numbers in the shape of the tensor."""
-        most = self._most_level
-        rows = self._classes
+        """Return the bits of levels, int32, in the shape of the tensor."""
+        most, rows = self._most_level, self._classes
         if self.trellis:
-            before = states_before(levels.to(torch.int32).cpu().numpy(), self.trellis).astype(np.int64)
+            before = states_before(levels.cpu().numpy(), self.trellis).astype(np.int64)
             ends = len(self._by_level) // (self._count * (2 * most + 1))
             rows = rows + self._count * torch.from_numpy(before & (ends - 1)).to(rows.device)
-        return self._by_level[rows * (2 * most + 1) + levels.to(torch.int64).clamp(-most, most) + most].sum()
+        column = levels.to(rows.device, torch.int64).clamp(-most, most) + most
+        return self._by_level[rows * (2 * most + 1) + column].sum()
+
+
+def _within_reach(levels: Int32) -> Int32:
+    """Return levels of no more than `_MOST_REACH`, of the same parity, so that states of a trellis stay the same."""
+    most = _MOST_REACH - ((levels ^ _MOST_REACH) & 1)
+    return np.clip(levels, -most, most)
 
 
 def _costs_of_steps(costs: Float64, shares: Float64) -> Float64:

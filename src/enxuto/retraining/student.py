@@ -91,22 +91,22 @@ class Student(nn.Module):
         """Return the measured outputs."""
         values: dict[str, Tensor] = {}
         alive = {} if self.penalty is None else self.penalty.alive(self.weights)
-        paths = self._paths()
+        on_trellis = any(weight.trellis and weight.rounded for weight in self.weights.values())
+        levels = self.levels() if on_trellis else {}
         for key, (name, transposed) in self._keys.items():
-            value = self.weights[name](paths.get(name)) if name in self.weights else self.biases[name]()
+            value = self.weights[name](levels.get(name)) if name in self.weights else self.biases[name]()
             value = value * alive[name] if name in alive else value
             values[key] = value.T if transposed else value
         return functional_call(self.network, values, (images,))
 
-    def _paths(self) -> dict[str, Tensor]:
-        """Return the levels of all weights on a trellis, looked for at once on as many threads as PyTorch has."""
-        on_trellis = [name for name, weight in self.weights.items() if weight.rounded and weight.trellis]
-        if not on_trellis:
-            return {}
+    def levels(self) -> dict[str, Tensor]:
+        """Return the levels of all weights, int32, on the CPU; paths are found on as many threads as PyTorch has."""
+        numbers = {name: weight.numbers().detach().cpu() for name, weight in self.weights.items()}
+        if not any(weight.trellis for weight in self.weights.values()):
+            return {name: self.weights[name].levels_of(one) for name, one in numbers.items()}
         with ThreadPoolExecutor(torch.get_num_threads()) as pool:
-            return dict(
-                zip(on_trellis, pool.map(lambda name: self.weights[name].levels(), on_trellis), strict=True)
-            )
+            found = pool.map(lambda name: self.weights[name].levels_of(numbers[name]), numbers)
+            return dict(zip(numbers, found, strict=True))
 
     def values(self) -> dict[str, np.ndarray]:
         """Return the values of all that is learned, by the initializers' names."""
@@ -133,11 +133,12 @@ class Student(nn.Module):
             for name, bias in self.biases.items()
         }
 
-    def refresh_rates(self) -> None:
-        """Fit the coder to the levels as they are now."""
-        for name, weight in self.weights.items():
-            levels = weight.levels()
-            self.rates[name].refresh(levels.cpu().numpy(), levels.device)
+    def refresh_rates(self) -> float:
+        """Fit the coder to the levels as they are now, and return their bits."""
+        levels = self.levels()
+        for name, found in levels.items():
+            self.rates[name].refresh(found.numpy(), self.weights[name].latent.device)
+        return self._bits_of(levels)
 
     def bits(self) -> Tensor:
         """Return the bits of all levels, with gradients."""
@@ -148,7 +149,10 @@ class Student(nn.Module):
 
     def bits_of_levels(self) -> float:
         """Return the bits of all levels as the rate model has them."""
+        return self._bits_of(self.levels())
+
+    def _bits_of(self, levels: Mapping[str, Tensor]) -> float:
         total = torch.zeros(())
-        for name, weight in self.weights.items():
-            total = total + self.rates[name].bits_of_levels(weight.levels())
+        for name, found in levels.items():
+            total = total + self.rates[name].bits_of_levels(found)
         return float(total)

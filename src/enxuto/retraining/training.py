@@ -29,8 +29,8 @@ from enxuto.retraining.removal import remove_dead_filters
 from enxuto.retraining.schedule import Schedule, planned_schedule
 from enxuto.retraining.settings import Retraining
 from enxuto.retraining.start import start_of
+from enxuto.retraining.strategy import DOWN, GROWING, Strategy, choose_strategy, strategy_named
 from enxuto.retraining.student import teacher_of
-from enxuto.retraining.ways import DOWN, ON_TRELLIS, Way, first_way, way_called
 from enxuto.train.placement import Placement
 
 __all__ = ["retrain"]
@@ -88,10 +88,10 @@ class _Run:
         self.best: list[torch.Tensor] | None = None  # averages that `outcome` was made of; None: the start
         self.checkpoint = RetrainingCheckpoint(task, settings, self.first.judgement.data_hash)
         self.seconds = 0.0  # of earlier runs
+        self.calibrated_price = task.start.price
         saved = self.checkpoint.read()
         if saved is None or not self._resume(saved, placement):
-            way = first_way(task.bounds, self.first.loss, prunes=settings.also_prune)
-            begins = self._begin(way, placement)
+            begins = self._begin_near(placement)
             self.calibrated_price = self.start.price
             self.schedule = self._plan()
             if (
@@ -104,29 +104,38 @@ class _Run:
             self.level = self.last = begins.loss
             self.price.first = float(max(begins.bytes, task.start.model.file_bytes))
             self._count_rest(begins.bytes)
-            if self.way is DOWN and task.settings.on_check is not None:
+            if self.strategy is DOWN and task.settings.on_check is not None:
                 task.settings.on_check(replace(begins, coming_down=True))
         self.saved_at = self.began
 
-    def _set_out(self, way: Way, placement: Placement) -> None:
-        """Be where a way starts."""
-        task, self.way = self.task, way
-        self.start = start_of(task, larger=way.larger, trellis=way.trellis)
+    def _set_out(self, strategy: Strategy, placement: Placement) -> None:
+        """Be where a strategy starts."""
+        task, self.strategy = self.task, strategy
+        self.start = start_of(task, larger=strategy.larger, trellis=strategy.trellis)
         if self.settings.also_prune:
             self.start.student.price_filters()
         losses = task.calibration.judged_outputs.losses
-        rate = self.settings.rate * way.rate
+        rate = self.settings.rate * strategy.rate
         features = features_of(task.read, self.start.student.network, self.teacher)
         self.descent = Descent(
-            self.start.student, self.teacher, self.images, losses, rate, placement, coarsens=way is DOWN,
+            self.start.student, self.teacher, self.images, losses, rate, placement, coarsens=strategy is DOWN,
             features=(features, self.settings.features),
         )  # fmt: skip
-        first = float(task.start.model.file_bytes)
-        self.price = PriceOfBits(self.start.price, task.bounds, first, way.margin)
+        size = float(task.start.model.file_bytes)
+        self.price = PriceOfBits(self.start.price, task.bounds, size, strategy.margin)
 
-    def _begin(self, way: Way, placement: Placement) -> RetrainingCheck:
+    def _begin_near(self, placement: Placement) -> RetrainingCheck:
+        """Set out from levels of the size asked for, and return how the file of these does."""
+        task, prunes = self.task, self.settings.also_prune
+        strategy = choose_strategy(task.bounds, task.start.model, self.first.loss, prunes=prunes)
+        begins = self._begin(strategy, placement)
+        if begins.loss > strategy.most_loss:  # as the calibrated file may not have fitted
+            begins = self._begin(GROWING, self.descent.placement)
+        return begins
+
+    def _begin(self, strategy: Strategy, placement: Placement) -> RetrainingCheck:
         """Set out, and return how the file does that training starts from."""
-        self._set_out(way, placement)
+        self._set_out(strategy, placement)
         began = time.monotonic()
         found = self.task.check(self._file_of(self.descent.averages.values, self.coding_price), 0, 0.0)
         self.check_seconds = time.monotonic() - began
@@ -148,7 +157,7 @@ class _Run:
             while self.descent.step < self.schedule.steps:
                 if not self.descent.learn(self.schedule, self.price.price):
                     return "the loss became NaN or infinite"
-                if self.way is DOWN:
+                if self.strategy is DOWN:
                     self._follow_step()
                 self._look_around()
                 if progress is not None:
@@ -166,8 +175,8 @@ class _Run:
 
     @property
     def coding_price(self) -> float:
-        """The price of all that is not learned: the calibrated one, where a controller moves the other at will."""
-        return self.price.price if self.way is not DOWN else self.calibrated_price
+        """The price of all that is not learned: the calibrated one, where the other moves for gradients alone."""
+        return self.price.price if self.strategy.grows else self.calibrated_price
 
     def _look_around(self) -> None:
         """From time to time fit the rate model again, move the price, and make and judge a file."""
@@ -175,12 +184,11 @@ class _Run:
         student, last = self.descent.student, step == steps
         if step % max(_FEWEST_BETWEEN, steps // _REFRESHES) and not last:
             return
-        student.refresh_rates()
-        if not last and self.way is not DOWN:
-            size = student.bits_of_levels() / 8
-            self.price.follow_size(size, self.beside, step / steps)
+        bits = student.refresh_rates()
+        if not last and self.strategy is not DOWN:
+            self.price.follow_size(bits / 8, self.beside, step / steps)
             # Where the rate was halved a size is still to be reached: by growth that halving does not slow.
-            if self.way.grows:
+            if self.strategy.grows:
                 self.descent.grow_steps(self.price.growth(self.schedule.fall(step)))
                 student.refresh_rates()
         if last or len(self.checks) < int(step / steps * self.settings.checks):
@@ -214,11 +222,9 @@ class _Run:
             self.outcome, self.found = outcome, found
             self.best = [value.clone() for value in self.descent.averages.values]
         self.price.follow_loss(found.judgement, self.descent.step / self.schedule.steps)
-        if self.way is not DOWN and found.loss > max(_WORSE * self.level, _RECOVERS * self.last):
+        if self.strategy is not DOWN and found.loss > max(_WORSE * self.level, _RECOVERS * self.last):
             self.schedule = self.schedule.halve_from(self.descent.step)
         self.last = found.loss
-        if self.way is ON_TRELLIS:  # which begins where calibration ends, and may soon do better
-            self.level = min(self.level, found.loss)
         self.descent.student.refresh_rates()
         if self.task.settings.on_check is not None:
             self.task.settings.on_check(found)
@@ -226,7 +232,7 @@ class _Run:
     def _is_coming_down(self) -> bool:
         """Whether the file is still meant to be larger than was asked for."""
         most, aim = self.task.bounds.max_bytes, self.price.aim(self.descent.step / self.schedule.steps)
-        return self.way is DOWN and most is not None and aim is not None and aim > most
+        return self.strategy is DOWN and most is not None and aim is not None and aim > most
 
     def _count_rest(self, size: int) -> None:
         """Take in how many bytes a file of the averages has beside what the rate model says.
@@ -235,10 +241,9 @@ class _Run:
         every step, and would end so much too small.
         """
         student = self.descent.student
-        is_down = self.way is DOWN and self.descent.step > _DOWN * self.schedule.steps
+        is_down = self.strategy is DOWN and self.descent.step > _DOWN * self.schedule.steps
         with nullcontext() if is_down else self.descent.averages.applied():
-            student.refresh_rates()
-            self.beside = size - student.bits_of_levels() / 8
+            self.beside = size - student.refresh_rates() / 8
         student.refresh_rates()
 
     def _file_of(self, values: list[torch.Tensor], price: float) -> PricedModel:
@@ -256,7 +261,8 @@ class _Run:
         while len(took) < _FEWEST_TIMED or sum(took) < seconds:
             began = time.monotonic()
             self.descent.learn(_SOME_STEPS, self.price.price)
-            self.descent.student.bits_of_levels()
+            if self.strategy is DOWN:
+                self.descent.student.bits_of_levels()
             finish_work(self.descent.placement)
             took.append(time.monotonic() - began)
         self.descent.restore(before)
@@ -275,7 +281,7 @@ class _Run:
             "first": self.price.first,
             "owed": self.price.owed,
             "base": self.price.base,
-            "way": self.way.name,
+            "strategy": self.strategy.name,
             "calibrated_price": self.calibrated_price,
             "beside": self.beside,
             "best": self.best,
@@ -288,7 +294,7 @@ class _Run:
         """Go on from a checkpoint; False, with a warning, where it does not fit."""
         try:
             checks = [RetrainingCheck.from_dict(row) for row in json.loads(saved["checks"])]
-            self._set_out(way_called(saved["way"]), placement)
+            self._set_out(strategy_named(saved["strategy"]), placement)
             self.descent.restore(saved)
             self.schedule = Schedule(int(saved["steps"]), tuple(map(int, saved["halved"])))
             self.level, self.last = float(saved["level"]), float(saved["last"])
@@ -310,8 +316,9 @@ class _Run:
         self._save()  # the training is done, and stays so if this one is killed
         try:
             return train_control(
-                self.task, self.settings, self.schedule, self.teacher, self.images, self.descent.placement
-            )
+                self.task, self.settings, self.schedule, self.teacher, self.images, self.descent.placement,
+                rate=self.settings.rate * self.strategy.rate,
+            )  # fmt: skip
         except Terminated:
             raise
         except KeyboardInterrupt:
@@ -330,6 +337,7 @@ class _Run:
             epochs=self.descent.step / per_epoch,
             planned_epochs=self.schedule.steps / per_epoch,
             halvings=len(self.schedule.halved),
+            strategy=self.strategy.name,
             seconds=self.seconds + time.monotonic() - self.began,
             ended=ended,
             control=control,

@@ -1,0 +1,211 @@
+"""Which strategy a training takes to its bound, and what its file's levels lie on."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from onnx import TensorProto, helper, numpy_helper
+
+import enxuto
+from enxuto.compression.judge import Bounds
+from enxuto.compression.retrainer import Retrained
+from enxuto.enx.file import CompressedModel
+from enxuto.enx.table import LevelsRow
+from enxuto.onnx_model import Model
+from enxuto.quantize.grid import Grid
+from enxuto.retraining import training
+from enxuto.retraining.strategy import (
+    DOWN,
+    GROWING,
+    ON_TRELLIS,
+    Strategy,
+    choose_strategy,
+    strategy_named,
+)
+from enxuto.retraining.student import Student
+from tiny_classifier import CLASSES, JUDGING, MODEL, TRAINING
+
+SETTINGS = enxuto.Retraining(epochs=2, batch=16, checks=2, rate=0.01)
+
+
+@pytest.fixture(autouse=True)
+def few_trials(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("enxuto.compression.search._TRIALS", 3)
+
+
+def network_of_matrices() -> onnx.ModelProto:
+    """Return x·W, a rectifier and x·W: layers that have no trellis."""
+    generator = np.random.default_rng(0)
+    shapes = {"one": (64, 48), "two": (48, 10)}
+    weights = {name: generator.laplace(0, 0.15, shape).astype(np.float32) for name, shape in shapes.items()}
+    nodes = [
+        helper.make_node("Flatten", ["x"], ["a"]),
+        helper.make_node("MatMul", ["a", "one"], ["b"]),
+        helper.make_node("Relu", ["b"], ["c"]),
+        helper.make_node("MatMul", ["c", "two"], ["y"]),
+    ]
+    graph = helper.make_graph(
+        nodes, "matrices",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", 1, 8, 8])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["n", 10])],
+        [numpy_helper.from_array(array, name) for name, array in weights.items()],
+    )  # fmt: skip
+    made: onnx.ModelProto = helper.make_model(
+        graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8
+    )
+    return made
+
+
+def retrain(
+    cache: Path, settings: enxuto.Retraining, model: onnx.ModelProto = MODEL, **options: Any
+) -> tuple[Retrained, CompressedModel]:
+    bound = {"bits": 3.1} if "max_kl" not in options else {}
+    result = enxuto.compress(
+        model, data=JUDGING, calibration=TRAINING, images=64, outputs=CLASSES, retrain=settings, cache=cache,
+        **{"threads": 1, **bound, **options},
+    )  # fmt: skip
+    assert result.calibrated is not None
+    found = result.calibrated.retrained
+    assert found is not None
+    return found, result.compressed
+
+
+def trellises(file: CompressedModel) -> set[int]:
+    """Return the trellises that kernels and matrices of a file lie on."""
+    quantizers = [
+        payload.quantizer()
+        for payload in file.payloads
+        if isinstance(payload.row, LevelsRow) and len(payload.row.tensors[0].shape) > 1
+    ]
+    return {one.trellis for one in quantizers if isinstance(one, Grid)}
+
+
+ON_IT, OFF_IT = (
+    enxuto.compress(MODEL, bits=6, rounding=rounding).compressed for rounding in ("trellis", "nearest")
+)
+
+
+@pytest.mark.parametrize(
+    ("bounds", "file", "loss", "prunes", "expected"),
+    [
+        (Bounds(max_bytes=1000), ON_IT, 0.05, False, ON_TRELLIS),
+        (Bounds(max_bytes=1000), ON_IT, 0.2, False, ON_TRELLIS),
+        (Bounds(max_bytes=1000), ON_IT, 0.5, False, GROWING),
+        (Bounds(max_bytes=1000), ON_IT, 0.05, True, GROWING),
+        (Bounds(max_bytes=1000), OFF_IT, 0.05, False, GROWING),
+        (Bounds(max_kl=0.05), ON_IT, 0.05, False, GROWING),
+    ],
+)
+def test_levels_stay_on_the_trellis_where_a_size_is_asked_for_and_little_is_lost(
+    bounds: Bounds, file: CompressedModel, loss: float, prunes: bool, expected: Strategy
+) -> None:
+    assert choose_strategy(bounds, file, loss, prunes=prunes) is expected
+
+
+def test_with_less_than_a_bit_a_weight_levels_leave_the_trellis(monkeypatch: pytest.MonkeyPatch) -> None:
+    weights = sum(
+        math.prod(entry.shape) for payload in ON_IT.payloads if isinstance(payload.row, LevelsRow)
+        for entry in payload.row.tensors
+    )  # fmt: skip
+    chosen = {}
+    for size in (weights // 8 - 1, weights // 8 + 1):
+        monkeypatch.setattr(CompressedModel, "file_bytes", size)
+        chosen[8 * size > weights] = choose_strategy(Bounds(max_bytes=9999), ON_IT, 0.1, prunes=False)
+    assert chosen == {False: GROWING, True: ON_TRELLIS}
+
+
+@pytest.mark.parametrize("strategy", [ON_TRELLIS, GROWING, DOWN])
+def test_checkpoints_name_strategies(strategy: Strategy) -> None:
+    assert strategy_named(strategy.name) is strategy
+
+
+def test_other_names_are_no_strategies() -> None:
+    with pytest.raises(ValueError, match="no strategy 'up'"):
+        strategy_named("up")
+
+
+@pytest.mark.parametrize(
+    ("settings", "options", "name", "levels"),
+    [
+        (SETTINGS, {}, "trellis", {32}),
+        (replace(SETTINGS, also_prune=True), {}, "growing", {0}),
+        (SETTINGS, {"model": network_of_matrices()}, "growing", {0}),
+    ],
+)
+def test_files_have_the_levels_of_the_strategy(
+    tmp_path: Path, settings: enxuto.Retraining, options: dict[str, Any], name: str, levels: set[int]
+) -> None:
+    found, file = retrain(tmp_path, settings, **options)
+    assert found.improved, "what is looked at is what was trained"
+    assert (found.strategy, found.to_dict()["strategy"]) == (name, name)
+    assert trellises(file) == levels
+
+
+def test_where_more_is_lost_steps_grow_to_the_size_and_it_goes_on_bit_for_bit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("enxuto.retraining.strategy.ON_TRELLIS", replace(ON_TRELLIS, most_loss=-1.0))
+    monkeypatch.setattr(training, "_SECONDS_BETWEEN", -1.0)
+    found, whole = retrain(tmp_path, SETTINGS)
+    assert found.strategy == "growing"
+    assert found.best.bytes <= 3.1 / 8 * 3818
+
+    def stop(stage: str, done: int, _: int) -> None:
+        if stage == "retraining" and done == 40:
+            raise KeyboardInterrupt
+
+    stopped, _ = retrain(tmp_path, SETTINGS, progress=stop)
+    assert stopped.ended == "interrupted"
+    seen: list[int] = []
+    _, again = retrain(
+        tmp_path,
+        SETTINGS,
+        progress=lambda stage, done, _: seen.append(done) if stage == "retraining" else None,
+    )
+    assert seen[0] > 1
+    assert again.to_bytes() == whole.to_bytes()
+
+
+def test_a_start_that_lost_too_much_leaves_the_trellis(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As where the calibrated file is larger than the size asked for, and has lost less than one of that size."""
+    cautious = replace(ON_TRELLIS, most_loss=0.0)
+    monkeypatch.setattr(training, "choose_strategy", lambda *_, **__: cautious)
+    assert retrain(tmp_path, SETTINGS)[0].strategy == "growing"
+
+
+def test_threads_change_no_level() -> None:
+    model = Model.from_proto(MODEL)
+    file = ON_IT.to_model()
+    levels = {
+        name: tensor
+        for payload in ON_IT.payloads
+        if isinstance(payload.row, LevelsRow)
+        for name, tensor in payload.levels().items()
+        if isinstance(tensor.quantizer, Grid)
+    }
+    student = Student(file, {name: model.load(name) for name in levels}, levels, {}, 0.1, shape=(1, 8, 8))
+    assert len(student.weights) == 3
+    with torch.no_grad():
+        for weight in student.weights.values():
+            weight.latent += torch.randn(weight.latent.shape, generator=torch.Generator().manual_seed(0))
+    threads = torch.get_num_threads()
+    try:
+        found = []
+        for count in (1, 3):
+            torch.set_num_threads(count)
+            found.append(student.levels())
+    finally:
+        torch.set_num_threads(threads)
+    for name, one in found[0].items():
+        assert torch.equal(one, found[1][name])
+        assert torch.equal(one, student.weights[name].levels())
+    assert student.refresh_rates() == student.bits_of_levels()
