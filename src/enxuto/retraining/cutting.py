@@ -109,7 +109,9 @@ def _cut_tensor(name: str, tensor: QuantizedTensor, cuts: Cuts) -> QuantizedTens
     found = QuantizedTensor(np.ascontiguousarray(cuts.of(name, tensor.levels)), quantizer)
     if not np.array_equal(found.reconstruct(), cuts.of(name, tensor.reconstruct())):
         raise ModelError(
-            f"filters of zeros were left in: levels of {name!r} depend on each other", code="E034"
+            f"filters of zeros were left in: the levels of {name!r} lie on a trellis, and retraining that also prunes "
+            "keeps off it",
+            code="E034",
         )
     return found
 

@@ -1,7 +1,8 @@
 """The price of a bit while training: steered so that the file ends at the size, or at the loss, that was asked for.
 
-With the price all steps grow or shrink, as its square root (`calibration.allocation`), a little at a time. Gradients of
-the rate alone would take thousands of steps: those of single batches scatter far more than a price weighs.
+Off a trellis all steps grow or shrink with the price, as its square root (`calibration.allocation`), a little at a
+time. Gradients of the rate alone would take thousands of steps: those of single batches scatter far more than a price
+weighs.
 
 A training that comes down from a larger file (`follow_step`) has no such growth: the price alone brings it down, looked
 after at every step, as a controller of proportional and integral terms has it. It takes the thousands of steps, and a

@@ -30,7 +30,7 @@ class Retraining:
         batch: images a step.
         rate: how far a weight moves at most in a step, in steps of its grid; falls to 0 along a cosine, and is halved
             whenever files on the way are worse than what training began with and do not recover. Half of it where
-            training comes down from a larger file, whose steps are finer.
+            steps are finer: on a trellis, and where training comes down from a larger file.
         mix: the share of batches whose images are mixed in pairs.
         features: how much it counts, beside the loss, that what layers read stays what it was: the share of its power
             that is off, averaged over layers. 0 leaves it out.
