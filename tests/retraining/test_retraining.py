@@ -33,7 +33,7 @@ from enxuto.machine.signals import Terminated
 from enxuto.onnx_model import Model
 from enxuto.quantize.grid import Grid
 from enxuto.quantize.tensor import QuantizedTensor
-from enxuto.retraining import training
+from enxuto.retraining import removal, training
 from enxuto.retraining.checkpoint import RetrainingCheckpoint
 from enxuto.retraining.divergence import divergence_from
 from enxuto.retraining.student import Student
@@ -337,11 +337,11 @@ def test_a_bound_is_said_of_the_file_without_dead_filters(
     unused: Any = None
     found = Retrained(PricedModel(unused, 1.0, ()), best, start, (best,), 0, 0.0, 0.0, 0.0)
     smaller = SimpleNamespace(file_bytes=size)
-    monkeypatch.setattr(training, "remove_dead_filters", lambda *_, **__: (smaller, RemovedFilters(1, 2)))
+    monkeypatch.setattr(removal, "remove_dead_filters", lambda *_, **__: (smaller, RemovedFilters(1, 2)))
     task = RetrainingTask(
         unused, unused, np.zeros((1, 1, 8, 8), np.float32), True, Bounds(max_bytes=100), unused, unused
     )
-    assert (told := training._remove_filters(found, task).best).violation == violation
+    assert (told := removal.without_dead_filters(found, task).best).violation == violation
     assert told.bytes == size
 
 

@@ -14,8 +14,8 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 
 import enxuto
-from enxuto.compression.judge import Bounds
-from enxuto.compression.retrainer import Retrained
+from enxuto.compression.judge import Bounds, Judgement
+from enxuto.compression.retrainer import Retrained, RetrainingCheck
 from enxuto.enx.file import CompressedModel
 from enxuto.enx.table import LevelsRow
 from enxuto.onnx_model import Model
@@ -77,6 +77,10 @@ def retrain(
     return found, result.compressed
 
 
+def judged(loss: float) -> RetrainingCheck:
+    return RetrainingCheck(0, 0.0, 1e-6, 999, Judgement(9, 90.0, 90.0, 0.0, 99.0, None, loss, ""), None)
+
+
 def trellises(file: CompressedModel) -> set[int]:
     """Return the trellises that kernels and matrices of a file lie on."""
     quantizers = [
@@ -95,18 +99,22 @@ ON_IT, OFF_IT = (
 @pytest.mark.parametrize(
     ("bounds", "file", "loss", "prunes", "expected"),
     [
+        (Bounds(max_kl=0.05), ON_IT, 0.05, False, ON_TRELLIS),
+        (Bounds(min_agreement=95), ON_IT, 0.05, False, ON_TRELLIS),
+        (Bounds(max_drop=0.5), ON_IT, 0.05, False, GROWING),
+        (Bounds(max_judge_drop=0.5), ON_IT, 0.05, False, GROWING),
         (Bounds(max_bytes=1000), ON_IT, 0.05, False, ON_TRELLIS),
         (Bounds(max_bytes=1000), ON_IT, 0.2, False, ON_TRELLIS),
         (Bounds(max_bytes=1000), ON_IT, 0.5, False, GROWING),
         (Bounds(max_bytes=1000), ON_IT, 0.05, True, GROWING),
         (Bounds(max_bytes=1000), OFF_IT, 0.05, False, GROWING),
-        (Bounds(max_kl=0.05), ON_IT, 0.05, False, GROWING),
+        (Bounds(max_kl=0.05), ON_IT, 0.5, False, GROWING),
     ],
 )
 def test_levels_stay_on_the_trellis_where_a_size_is_asked_for_and_little_is_lost(
     bounds: Bounds, file: CompressedModel, loss: float, prunes: bool, expected: Strategy
 ) -> None:
-    assert choose_strategy(bounds, file, loss, prunes=prunes) is expected
+    assert choose_strategy(bounds, file, judged(loss), prunes=prunes) is expected
 
 
 def test_with_less_than_a_bit_a_weight_levels_leave_the_trellis(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -117,7 +125,7 @@ def test_with_less_than_a_bit_a_weight_levels_leave_the_trellis(monkeypatch: pyt
     chosen = {}
     for size in (weights // 8 - 1, weights // 8 + 1):
         monkeypatch.setattr(CompressedModel, "file_bytes", size)
-        chosen[8 * size > weights] = choose_strategy(Bounds(max_bytes=9999), ON_IT, 0.1, prunes=False)
+        chosen[8 * size > weights] = choose_strategy(Bounds(max_bytes=9999), ON_IT, judged(0.1), prunes=False)
     assert chosen == {False: GROWING, True: ON_TRELLIS}
 
 
@@ -171,6 +179,51 @@ def test_where_more_is_lost_steps_grow_to_the_size_and_it_goes_on_bit_for_bit(
     )
     assert seen[0] > 1
     assert again.to_bytes() == whole.to_bytes()
+
+
+@pytest.mark.filterwarnings("ignore:the bound holds")
+def test_with_a_bound_on_the_loss_training_begins_again_where_it_promises_to_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Here it wants much room, so that it begins once more both times; and it goes on bit for bit."""
+    monkeypatch.setattr(training, "_SECONDS_BETWEEN", -1.0)
+    monkeypatch.setattr("enxuto.retraining.strategy._ROOM", 0.3)
+    monkeypatch.setattr("enxuto.retraining.strategy._MOST_ROOM", -1.0)
+    asked = replace(SETTINGS, epochs=6, checks=10)
+    found, file = retrain(tmp_path, asked, max_kl=0.03)
+    assert found.strategy == "trellis"
+    assert found.best.judgement.kl <= 0.03
+    sizes = [one.bytes for one in found.checks]
+    jumps = [place for place in range(1, 10) if abs(sizes[place] / sizes[place - 1] - 1) > 0.01]
+    assert jumps == [2], "after a fifth of the training; after three, as coarse as then"
+
+    def stop(stage: str, done: int, _: int) -> None:
+        if stage == "retraining" and done == 120:
+            raise KeyboardInterrupt
+
+    assert retrain(tmp_path, asked, max_kl=0.03, progress=stop)[0].ended == "interrupted"
+    again, same = retrain(tmp_path, asked, max_kl=0.03)
+    assert same.to_bytes() == file.to_bytes()
+    assert [one.bytes for one in again.checks] == sizes
+
+
+@pytest.mark.parametrize(
+    ("strategy", "bounds", "kl", "expected"),
+    [
+        (ON_TRELLIS, Bounds(max_kl=0.1), 0.1, None),
+        (ON_TRELLIS, Bounds(max_kl=0.1), 0.095, None),
+        (ON_TRELLIS, Bounds(max_kl=0.1), 0.05, 1.2 * 2**0.96),
+        (ON_TRELLIS, Bounds(max_kl=0.1), 0.4, 1.2 * 2**-1.04),
+        (ON_TRELLIS, Bounds(max_bytes=99), 0.05, None),
+        (ON_TRELLIS, Bounds(max_drop=1.0), 0.05, None),
+        (GROWING, Bounds(max_kl=0.1), 0.05, None),
+    ],
+)
+def test_it_begins_as_coarse_as_training_makes_up_for(
+    strategy: Strategy, bounds: Bounds, kl: float, expected: float | None
+) -> None:
+    found = strategy.again(bounds, judged(kl).judgement)
+    assert (found and found.coarser) == (expected and pytest.approx(expected))
 
 
 def test_a_start_that_lost_too_much_leaves_the_trellis(

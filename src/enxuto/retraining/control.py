@@ -17,6 +17,7 @@ from enxuto.retraining.images import TrainingImages
 from enxuto.retraining.schedule import Schedule
 from enxuto.retraining.settings import Retraining
 from enxuto.retraining.start import start_of
+from enxuto.retraining.strategy import Strategy
 from enxuto.train.placement import Placement
 
 __all__ = ["train_control"]
@@ -40,11 +41,11 @@ def train_control(
     teacher: OnnxNetwork,
     images: TrainingImages,
     placement: Placement,
-    *,
-    rate: float,
+    strategy: Strategy,
 ) -> RetrainingControl:
-    """Train the original as `schedule` says, at a highest rate, and judge the averages of what it learned."""
-    student = start_of(task, rounded=False).student
+    """Train the original as `schedule` and `strategy` say, and judge the averages of what it learned."""
+    student = start_of(task, strategy, rounded=False).student
+    rate = strategy.rate * settings.rate
     losses = task.calibration.judged_outputs.losses
     features = features_of(task.read, student.network, teacher)
     descent = Descent(

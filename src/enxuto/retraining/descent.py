@@ -135,6 +135,7 @@ class Descent:
         """Return all that the next step depends on, but the rate model, as plain values and tensors."""
         return {
             "step": self.step,
+            "averaged": self.averages.count,
             "parameters": [parameter.detach().clone() for parameter in self.student.parameters()],
             "averages": [value.clone() for value in self.averages.values],
             "optimizer": self.optimizer.state_dict(),
@@ -154,7 +155,7 @@ class Descent:
             value.to(parameter.device, copy=True)
             for value, parameter in zip(state["averages"], parameters, strict=True)
         ]
-        self.averages.count = self.step = int(state["step"])
+        self.averages.count, self.step = int(state["averaged"]), int(state["step"])
         self.student.refresh_rates()
 
 

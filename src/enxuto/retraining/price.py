@@ -53,6 +53,11 @@ class PriceOfBits:
         share = min(1.0, progress / _GLIDE)
         return self.first * (last / self.first) ** share if self.first > last else last
 
+    def aims_above(self, progress: float) -> bool:
+        """Whether the size that is aimed at is still larger than was asked for."""
+        most, aim = self.bounds.max_bytes, self.aim(progress)
+        return most is not None and aim is not None and aim > most
+
     def follow_size(self, levels: float, rest: float, progress: float) -> None:
         """Move the price by how far the bytes of levels are from what is aimed at.
 

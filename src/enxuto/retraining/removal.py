@@ -13,13 +13,14 @@ all inputs. Then the smaller network's outputs are compared with the whole one's
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from enxuto.compression.retrainer import RemovedFilters
+from enxuto.compression.retrainer import RemovedFilters, Retrained, RetrainingTask
 from enxuto.enx.file import CompressedModel
 from enxuto.errors import EnxutoError, ModelError
 from enxuto.importing.load import network_of
@@ -34,7 +35,7 @@ from enxuto.retraining.cutting import Cuts, cut_file, cut_model
 from enxuto.runtime import Runner
 from enxuto.summary import summarize_onnx
 
-__all__ = ["channels_of", "macs_by_layer", "removable_groups", "remove_dead_filters"]
+__all__ = ["channels_of", "macs_by_layer", "removable_groups", "remove_dead_filters", "without_dead_filters"]
 
 _IMAGES = 2
 _SINGLE_TOLERANCE = 1e-4  # of the largest output, in ONNX Runtime's float32
@@ -70,6 +71,16 @@ def remove_dead_filters(
     report = RemovedFilters(gone, filters, constant, macs[0], macs[1])
     found.metadata["pruned"] = {"filters": gone, "of": filters, "macs": list(macs)}
     return found, report
+
+
+def without_dead_filters(found: Retrained, task: RetrainingTask) -> Retrained:
+    """Return what was found without the filters that are zero; where nothing better was found, as it is."""
+    if not found.improved:
+        return found
+    model, removed = remove_dead_filters(found.outcome.model, shape=task.images.shape[1:])
+    size = model.file_bytes
+    best = replace(found.best, bytes=size, violation=task.violation(size, found.best.judgement))
+    return replace(found, outcome=replace(found.outcome, model=model), best=best, removed=removed)
 
 
 def channels_of(network: OnnxNetwork) -> ChannelMap:

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import math
+import statistics
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from enxuto.retraining.settings import Retraining
 
-__all__ = ["Schedule", "planned_schedule"]
+__all__ = ["Schedule", "mean_seconds", "planned_schedule"]
 
 _DEFAULT_MINUTES = 10.0
 _WARM = 0.03  # of the steps
 _TIMED = 0.01  # of the minutes, in which it is measured how long a step takes
 _LONGEST_TIMED = 15.0  # seconds
 _FEWEST = 20  # steps
+_FEWEST_TIMED = 5  # steps that tell how long one takes
 _HALVINGS = 4  # at most: down to a sixteenth of the rate that is asked for
 
 
@@ -66,3 +69,13 @@ def planned_schedule(
     whole = 60 * (settings.minutes or _DEFAULT_MINUTES)
     step = seconds_of_step(min(_LONGEST_TIMED, _TIMED * whole))
     return Schedule(max(_FEWEST, int((whole - other()) / step)))
+
+
+def mean_seconds(take_step: Callable[[], None], seconds: float) -> float:
+    """Return how many seconds a step takes, of as many as fit into `seconds`; the first is not counted."""
+    took: list[float] = []
+    while len(took) < _FEWEST_TIMED or sum(took) < seconds:
+        began = time.monotonic()
+        take_step()
+        took.append(time.monotonic() - began)
+    return statistics.mean(took[1:])

@@ -13,11 +13,11 @@ from enxuto.compression.retrainer import RetrainingTask
 from enxuto.compression.selection import matching_names, quantizable_weights
 from enxuto.errors import ModelError
 from enxuto.quantize.tensor import QuantizedTensor
+from enxuto.retraining.strategy import Strategy
 from enxuto.retraining.student import Student
 
 __all__ = ["Start", "start_of"]
 
-_COARSER = 2.0  # times the price of the calibrated file: training makes up for so much
 _FEWEST_BITS = 1.0  # a weight, whose steps are those that a control is trained in at most
 _TRIES, _NEAR = 6, 0.02  # how often a price is looked for that gives the size, and how near is near enough
 _BIAS_STEP = 2.0  # times the one of calibrated files: training makes up for its errors
@@ -32,15 +32,10 @@ class Start:
     bias_step: float
 
 
-def start_of(
-    task: RetrainingTask, *, rounded: bool = True, larger: float = 1.0, trellis: bool = False
-) -> Start:
+def start_of(task: RetrainingTask, strategy: Strategy, *, rounded: bool = True) -> Start:
     """Return the start of a task; `ModelError` where nothing of the model can be trained.
 
-    Args:
-        rounded: False for the control, which starts from the original.
-        larger: with a bound on the size, how many times larger the file is that training starts from.
-        trellis: whether levels may be those of a trellis.
+    rounded: False for the control, which starts from the original, on the grids of `strategy`.
     """
     calibration = task.calibration
     model = calibration.model
@@ -51,7 +46,7 @@ def start_of(
         for layer in calibration.layers
         if layer.bias is not None and layer.bias not in exact
     }
-    price, levels = _levels_of(task, biases, to_size=rounded, larger=larger, trellis=trellis)
+    price, levels = _levels_of(task, biases, strategy, to_size=rounded)
     step = _bias_step(task, price)
     if rounded:
         corrected = calibration.correct_biases(levels)
@@ -70,7 +65,7 @@ def _bias_step(task: RetrainingTask, price: float) -> float:
 
 
 def _levels_of(
-    task: RetrainingTask, biases: Mapping[str, np.ndarray], *, to_size: bool, larger: float, trellis: bool
+    task: RetrainingTask, biases: Mapping[str, np.ndarray], strategy: Strategy, *, to_size: bool
 ) -> tuple[float, dict[str, QuantizedTensor]]:
     """Return the price, and the levels, that training starts at.
 
@@ -80,13 +75,13 @@ def _levels_of(
     calibration, most = task.calibration, task.bounds.max_bytes
     names = quantizable_weights(calibration.model, task.settings.roles, task.settings.keep_exact)
     if most is None or not to_size:
-        price = _COARSER * task.start.price
+        price = strategy.coarser * task.start.price
         if not to_size:  # of a file of next to no bits steps are so large that nothing is learned in them
             price = min(price, calibration.price_of_bits(_FEWEST_BITS))
-        return price, calibration.round_at(price, names, trellis=trellis)
-    aim, price, known = larger * most, task.start.price, list[tuple[float, float]]()
+        return price, calibration.round_at(price, names, trellis=strategy.trellis)
+    aim, price, known = strategy.larger * most, task.start.price, list[tuple[float, float]]()
     for number in range(_TRIES):
-        levels = calibration.round_at(price, names, trellis=trellis)
+        levels = calibration.round_at(price, names, trellis=strategy.trellis)
         size = task.code(price, levels, biases, _bias_step(task, price)).model.file_bytes
         if -_NEAR < math.log(size / aim) <= 0 or number == _TRIES - 1:
             break

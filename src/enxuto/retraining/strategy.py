@@ -1,16 +1,19 @@
 """`Strategy`: how a training gets to the bound: on the trellis, by growing steps, or down from a larger file.
 
 Levels on a trellis are a sixth of a bit cheaper than plain ones. But when steps grow, other paths are nearest, all at
-once, and what the path knew of the other weights' errors is lost. So levels stay on the trellis where a file of the
-size asked for has lost little, and only gradients change its size.
+once, and what the path knew of the other weights' errors is lost. So levels stay on the trellis where the calibrated
+file has lost little, and its size hardly changes. Where a loss is bounded, training starts a little coarser, and once
+more when it has shown how much it makes up for.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from enxuto.compression.judge import Bounds
+from enxuto.compression.excess import room_below
+from enxuto.compression.judge import Bounds, Judgement
+from enxuto.compression.retrainer import RetrainingCheck
 from enxuto.enx.file import CompressedModel
 from enxuto.enx.table import LevelsRow
 from enxuto.quantize.grid import Grid
@@ -28,6 +31,13 @@ __all__ = [
 MOST_LOSS_ON_TRELLIS = 0.2
 """Nats, or shares of the variance, that a file has lost: where it is more, training does better without a trellis."""
 
+AGAIN = (0.2, 0.6)
+"""Shares of the training after which it may begin once more."""
+
+_ROOM, _MOST_ROOM = (
+    0.04,
+    0.12,
+)  # doublings of the price below the bound, where it then begins, and where it goes on
 _FEWEST_BITS = 1.0  # a weight, likewise
 _MOST_OFF_TRELLIS = 0.5  # of the weights, which then do not come to a size
 
@@ -38,6 +48,7 @@ class Strategy:
 
     name: for checkpoints and records.
     larger: times the size asked for, at which training starts.
+    coarser: times the price of the calibrated file, at which it starts where a loss is bounded: it makes up for that.
     trellis: whether levels are those of a trellis.
     rate: share of the learning rate.
     margin: share of the size that is aimed at; averaged weights are not quite those that are steered.
@@ -46,35 +57,55 @@ class Strategy:
 
     name: str
     larger: float = 1.0
+    coarser: float = 2.0
     trellis: bool = False
     rate: float = 1.0
     margin: float = 0.985
     most_loss: float = math.inf
 
     @property
+    def comes_down(self) -> bool:
+        """Whether it starts at a larger file than was asked for."""
+        return self.larger > 1
+
+    @property
     def grows(self) -> bool:
         """Whether steps follow the price."""
-        return not self.trellis and self.larger == 1
+        return not self.trellis and not self.comes_down
+
+    def again(self, bounds: Bounds, judgement: Judgement) -> Strategy | None:
+        """Return the strategy of a training that begins once more, as a file on the way is judged so; None: it goes on.
+
+        On a trellis the size hardly changes. So where a loss is bounded, training begins once more as coarse as it has
+        shown to make up for, or less so where it has not.
+        """
+        room = room_below(bounds, judgement)
+        if not self.trellis or room is None or 0 <= room <= _MOST_ROOM:
+            return None
+        return replace(self, coarser=self.coarser * 2 ** (max(-1.0, min(room, 1.0)) - _ROOM))
 
 
-ON_TRELLIS = Strategy("trellis", trellis=True, rate=0.5, margin=0.998, most_loss=0.2)
+ON_TRELLIS = Strategy("trellis", coarser=1.2, trellis=True, rate=0.5, margin=0.998, most_loss=0.2)
 GROWING = Strategy("growing")
 DOWN = Strategy("down", larger=2.0, rate=0.5)
 
 
-def choose_strategy(bounds: Bounds, calibrated: CompressedModel, loss: float, *, prunes: bool) -> Strategy:
+def choose_strategy(
+    bounds: Bounds, calibrated: CompressedModel, check: RetrainingCheck, *, prunes: bool
+) -> Strategy:
     """Return the strategy to begin with.
 
-    Filters that are zero cannot leave a trellis: levels behind them would stand for other values. With a bound on the
-    loss the size has to change as training goes.
+    Filters that are zero cannot leave a trellis: levels behind them would stand for other values. Where points of top-1
+    or a caller's score are bounded, nothing tells which size training may lead to, and it has to change on the way.
 
     Args:
         bounds: that are asked for.
-        calibrated: the file, of that size if one is asked for.
-        loss: what it has lost.
+        calibrated: the file that keeps them.
+        check: how it does.
         prunes: whether filters are to leave the network.
     """
-    if bounds.max_bytes is None or prunes or loss > ON_TRELLIS.most_loss:
+    follows = bounds.max_bytes is not None or room_below(bounds, check.judgement) is not None
+    if not follows or prunes or check.loss > ON_TRELLIS.most_loss:
         return GROWING
     on_trellis = others = 0
     for payload in calibrated.payloads:

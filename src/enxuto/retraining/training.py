@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import statistics
 import time
 import warnings
 from collections.abc import Mapping
@@ -25,11 +24,11 @@ from enxuto.retraining.features import features_of
 from enxuto.retraining.images import TrainingImages
 from enxuto.retraining.placement import finish_work, placement_of
 from enxuto.retraining.price import PriceOfBits
-from enxuto.retraining.removal import remove_dead_filters
-from enxuto.retraining.schedule import Schedule, planned_schedule
+from enxuto.retraining.removal import without_dead_filters
+from enxuto.retraining.schedule import Schedule, mean_seconds, planned_schedule
 from enxuto.retraining.settings import Retraining
 from enxuto.retraining.start import start_of
-from enxuto.retraining.strategy import DOWN, GROWING, Strategy, choose_strategy, strategy_named
+from enxuto.retraining.strategy import AGAIN, DOWN, GROWING, Strategy, choose_strategy, strategy_named
 from enxuto.retraining.student import teacher_of
 from enxuto.train.placement import Placement
 
@@ -43,7 +42,6 @@ _RECOVERS = 0.97  # of the loss of the last file: what loses less than this is o
 _RUINED = 0.7  # nats, or shares of the variance: from there training does not come back at the same size
 _FEWEST_DOWN = 1000  # steps that it takes to come down
 _DOWN = 0.6  # of the training, after which averages no longer lag behind
-_FEWEST_TIMED = 5  # steps that tell how long one takes; the first is not counted
 _SOME_STEPS = Schedule(1_000_000)  # of a training whose first steps change next to nothing
 _TRIMS, _NEARLY = 5, 1.1  # how often the last file's steps grow a little where it is slightly too large
 
@@ -57,17 +55,7 @@ def retrain(task: RetrainingTask, settings: Retraining) -> Retrained:
         control = run.control() if settings.control and not ended else None
         if not ended:
             run.checkpoint.remove()
-        return _remove_filters(run.result(ended, control), task)
-
-
-def _remove_filters(found: Retrained, task: RetrainingTask) -> Retrained:
-    """Return what was found without the filters that are zero; where nothing better was found, as it is."""
-    if not found.improved:
-        return found
-    model, removed = remove_dead_filters(found.outcome.model, shape=task.images.shape[1:])
-    size = model.file_bytes
-    best = replace(found.best, bytes=size, violation=task.violation(size, found.best.judgement))
-    return replace(found, outcome=replace(found.outcome, model=model), best=best, removed=removed)
+        return without_dead_filters(run.result(ended, control), task)
 
 
 class _Run:
@@ -88,6 +76,7 @@ class _Run:
         self.best: list[torch.Tensor] | None = None  # averages that `outcome` was made of; None: the start
         self.checkpoint = RetrainingCheckpoint(task, settings, self.first.judgement.data_hash)
         self.seconds = 0.0  # of earlier runs
+        self.begun: list[float] = []  # how coarse it was where it might have begun once more
         self.calibrated_price = task.start.price
         saved = self.checkpoint.read()
         if saved is None or not self._resume(saved, placement):
@@ -104,21 +93,21 @@ class _Run:
             self.level = self.last = begins.loss
             self.price.first = float(max(begins.bytes, task.start.model.file_bytes))
             self._count_rest(begins.bytes)
-            if self.strategy is DOWN and task.settings.on_check is not None:
+            if self.strategy.comes_down and task.settings.on_check is not None:
                 task.settings.on_check(replace(begins, coming_down=True))
         self.saved_at = self.began
 
     def _set_out(self, strategy: Strategy, placement: Placement) -> None:
         """Be where a strategy starts."""
         task, self.strategy = self.task, strategy
-        self.start = start_of(task, larger=strategy.larger, trellis=strategy.trellis)
+        self.start = start_of(task, strategy)
         if self.settings.also_prune:
             self.start.student.price_filters()
         losses = task.calibration.judged_outputs.losses
         rate = self.settings.rate * strategy.rate
         features = features_of(task.read, self.start.student.network, self.teacher)
         self.descent = Descent(
-            self.start.student, self.teacher, self.images, losses, rate, placement, coarsens=strategy is DOWN,
+            self.start.student, self.teacher, self.images, losses, rate, placement, coarsens=strategy.comes_down,
             features=(features, self.settings.features),
         )  # fmt: skip
         size = float(task.start.model.file_bytes)
@@ -127,7 +116,7 @@ class _Run:
     def _begin_near(self, placement: Placement) -> RetrainingCheck:
         """Set out from levels of the size asked for, and return how the file of these does."""
         task, prunes = self.task, self.settings.also_prune
-        strategy = choose_strategy(task.bounds, task.start.model, self.first.loss, prunes=prunes)
+        strategy = choose_strategy(task.bounds, task.start.model, self.first, prunes=prunes)
         begins = self._begin(strategy, placement)
         if begins.loss > strategy.most_loss:  # as the calibrated file may not have fitted
             begins = self._begin(GROWING, self.descent.placement)
@@ -157,7 +146,7 @@ class _Run:
             while self.descent.step < self.schedule.steps:
                 if not self.descent.learn(self.schedule, self.price.price):
                     return "the loss became NaN or infinite"
-                if self.strategy is DOWN:
+                if self.strategy.comes_down:
                     self._follow_step()
                 self._look_around()
                 if progress is not None:
@@ -185,7 +174,7 @@ class _Run:
         if step % max(_FEWEST_BETWEEN, steps // _REFRESHES) and not last:
             return
         bits = student.refresh_rates()
-        if not last and self.strategy is not DOWN:
+        if not last and not self.strategy.comes_down:
             self.price.follow_size(bits / 8, self.beside, step / steps)
             # Where the rate was halved a size is still to be reached: by growth that halving does not slow.
             if self.strategy.grows:
@@ -193,8 +182,22 @@ class _Run:
                 student.refresh_rates()
         if last or len(self.checks) < int(step / steps * self.settings.checks):
             self._check()
+            if len(self.begun) < len(AGAIN) and AGAIN[len(self.begun)] * steps <= step < steps:
+                self._begin_again()
         if not last and time.monotonic() - self.saved_at > _SECONDS_BETWEEN:
             self._save()
+
+    def _begin_again(self) -> None:
+        """Begin once more where training now promises to reach the bound, unless it goes on well."""
+        self.begun.append(self.strategy.coarser)
+        step = self.descent.step
+        again = self.strategy.again(self.task.bounds, self.checks[-1].judgement)
+        if again is not None:
+            begins = self._begin(again, self.descent.placement)
+            self.descent.step = step
+            self.level = self.last = begins.loss
+            self.calibrated_price = self.start.price
+            self._count_rest(begins.bytes)
 
     def _check(self) -> None:
         """Make a file of the averages, judge it, keep it if it is the best, and move the price.
@@ -215,24 +218,20 @@ class _Run:
         found = self.task.check(
             outcome, self.descent.step * self.settings.batch, self.seconds + time.monotonic() - self.began
         )
-        found = replace(found, coming_down=self._is_coming_down())
+        is_above = self.price.aims_above(self.descent.step / self.schedule.steps)
+        found = replace(found, coming_down=self.strategy.comes_down and is_above)
         self._count_rest(found.bytes)
         self.checks.append(found)
         if self.task.better(found, self.found):
             self.outcome, self.found = outcome, found
             self.best = [value.clone() for value in self.descent.averages.values]
         self.price.follow_loss(found.judgement, self.descent.step / self.schedule.steps)
-        if self.strategy is not DOWN and found.loss > max(_WORSE * self.level, _RECOVERS * self.last):
+        if not self.strategy.comes_down and found.loss > max(_WORSE * self.level, _RECOVERS * self.last):
             self.schedule = self.schedule.halve_from(self.descent.step)
         self.last = found.loss
         self.descent.student.refresh_rates()
         if self.task.settings.on_check is not None:
             self.task.settings.on_check(found)
-
-    def _is_coming_down(self) -> bool:
-        """Whether the file is still meant to be larger than was asked for."""
-        most, aim = self.task.bounds.max_bytes, self.price.aim(self.descent.step / self.schedule.steps)
-        return self.strategy is DOWN and most is not None and aim is not None and aim > most
 
     def _count_rest(self, size: int) -> None:
         """Take in how many bytes a file of the averages has beside what the rate model says.
@@ -241,7 +240,7 @@ class _Run:
         every step, and would end so much too small.
         """
         student = self.descent.student
-        is_down = self.strategy is DOWN and self.descent.step > _DOWN * self.schedule.steps
+        is_down = self.strategy.comes_down and self.descent.step > _DOWN * self.schedule.steps
         with nullcontext() if is_down else self.descent.averages.applied():
             self.beside = size - student.refresh_rates() / 8
         student.refresh_rates()
@@ -257,16 +256,16 @@ class _Run:
     def _time_steps(self, seconds: float) -> float:
         """Return the seconds that a step takes: some are taken for so long, and then taken back."""
         before = self.descent.state()
-        took: list[float] = []
-        while len(took) < _FEWEST_TIMED or sum(took) < seconds:
-            began = time.monotonic()
+
+        def take_one() -> None:
             self.descent.learn(_SOME_STEPS, self.price.price)
-            if self.strategy is DOWN:
+            if self.strategy.comes_down:
                 self.descent.student.bits_of_levels()
             finish_work(self.descent.placement)
-            took.append(time.monotonic() - began)
+
+        found = mean_seconds(take_one, seconds)
         self.descent.restore(before)
-        return statistics.mean(took[1:])
+        return found
 
     def _save(self) -> None:
         self.saved_at = time.monotonic()
@@ -282,6 +281,8 @@ class _Run:
             "owed": self.price.owed,
             "base": self.price.base,
             "strategy": self.strategy.name,
+            "coarser": self.strategy.coarser,
+            "begun": self.begun,
             "calibrated_price": self.calibrated_price,
             "beside": self.beside,
             "best": self.best,
@@ -294,7 +295,9 @@ class _Run:
         """Go on from a checkpoint; False, with a warning, where it does not fit."""
         try:
             checks = [RetrainingCheck.from_dict(row) for row in json.loads(saved["checks"])]
-            self._set_out(strategy_named(saved["strategy"]), placement)
+            strategy = strategy_named(saved["strategy"])
+            self._set_out(replace(strategy, coarser=float(saved["coarser"])), placement)
+            self.begun = list(map(float, saved["begun"]))
             self.descent.restore(saved)
             self.schedule = Schedule(int(saved["steps"]), tuple(map(int, saved["halved"])))
             self.level, self.last = float(saved["level"]), float(saved["last"])
@@ -317,7 +320,7 @@ class _Run:
         try:
             return train_control(
                 self.task, self.settings, self.schedule, self.teacher, self.images, self.descent.placement,
-                rate=self.settings.rate * self.strategy.rate,
+                self.strategy,
             )  # fmt: skip
         except Terminated:
             raise
