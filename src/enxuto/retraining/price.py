@@ -12,7 +12,9 @@ size that fell too far would not come back: weights that became zero cost nothin
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from enxuto.compression.excess import excess_of
 from enxuto.compression.judge import Bounds, Judgement
@@ -26,6 +28,7 @@ _GLIDE = 0.35  # of the training, in which the size comes down
 _MOST_OFF = 0.5  # for each factor e that the levels' bytes are off: more is treated like that
 _FAST = 10.0  # of the logarithm of the price, for each factor e that the levels' bytes are off at a step, for this step
 _SLOW = 100.0  # likewise, for all that follow: divided by their number
+_CHANGING = ("price", "first", "owed", "base")
 _AT_ONCE = 0.01  # of a step, that steps grow or shrink between two fits of the rate model: training makes up for that
 
 
@@ -95,6 +98,15 @@ class PriceOfBits:
         now = _clip(self.owed, _AT_ONCE * rate)
         self.owed -= now
         return math.exp(now)
+
+    def state(self) -> dict[str, float]:
+        """Return all that changes."""
+        return {name: getattr(self, name) for name in _CHANGING}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Go back to a state; `KeyError` or `ValueError` where it is none."""
+        for name in _CHANGING:
+            setattr(self, name, float(state[name]))
 
     def _move(self, by: float) -> None:
         self.price *= math.exp(by)

@@ -74,6 +74,7 @@ class _Run:
         self.level = self.last = math.inf  # losses of what training starts from, and of the last file
         self.beside = 0.0  # bytes of the file beside what the rate model says of its levels
         self.best: list[torch.Tensor] | None = None  # averages that `outcome` was made of; None: the start
+        self.best_coarser = 1.0  # of the strategy that they are of
         self.checkpoint = RetrainingCheckpoint(task, settings, self.first.judgement.data_hash)
         self.seconds = 0.0  # of earlier runs
         self.begun: list[float] = []  # how coarse it was where it might have begun once more
@@ -225,6 +226,7 @@ class _Run:
         if self.task.better(found, self.found):
             self.outcome, self.found = outcome, found
             self.best = [value.clone() for value in self.descent.averages.values]
+            self.best_coarser = self.strategy.coarser
         self.price.follow_loss(found.judgement, self.descent.step / self.schedule.steps)
         if not self.strategy.comes_down and found.loss > max(_WORSE * self.level, _RECOVERS * self.last):
             self.schedule = self.schedule.halve_from(self.descent.step)
@@ -276,16 +278,14 @@ class _Run:
             "halved": list(self.schedule.halved),
             "level": self.level,
             "last": self.last,
-            "price": self.price.price,
-            "first": self.price.first,
-            "owed": self.price.owed,
-            "base": self.price.base,
+            **self.price.state(),
             "strategy": self.strategy.name,
             "coarser": self.strategy.coarser,
             "begun": self.begun,
             "calibrated_price": self.calibrated_price,
             "beside": self.beside,
             "best": self.best,
+            "best_coarser": self.best_coarser,
             "best_number": checks.index(self.found),
             "checks": json.dumps([one.to_dict() for one in checks]),
             "seconds": self.seconds + time.monotonic() - self.began,
@@ -295,19 +295,19 @@ class _Run:
         """Go on from a checkpoint; False, with a warning, where it does not fit."""
         try:
             checks = [RetrainingCheck.from_dict(row) for row in json.loads(saved["checks"])]
-            strategy = strategy_named(saved["strategy"])
-            self._set_out(replace(strategy, coarser=float(saved["coarser"])), placement)
-            self.begun = list(map(float, saved["begun"]))
+            strategy, self.begun = strategy_named(saved["strategy"]), list(map(float, saved["begun"]))
+            self.best, self.best_coarser = saved["best"], float(saved["best_coarser"])
+            self.found, self.calibrated_price = checks[saved["best_number"]], float(saved["calibrated_price"])
+            coarser = float(saved["coarser"])
+            for one in dict.fromkeys((coarser if self.best is None else self.best_coarser, coarser)):
+                self._set_out(replace(strategy, coarser=one), placement)
+                if self.best is not None and one == self.best_coarser:
+                    self.outcome = self._file_of(self.best, self.found.price)
             self.descent.restore(saved)
             self.schedule = Schedule(int(saved["steps"]), tuple(map(int, saved["halved"])))
             self.level, self.last = float(saved["level"]), float(saved["last"])
-            self.price.price, self.beside = float(saved["price"]), float(saved["beside"])
-            self.price.first, self.price.owed = float(saved["first"]), float(saved["owed"])
-            self.price.base, self.calibrated_price = float(saved["base"]), float(saved["calibrated_price"])
-            self.seconds = float(saved["seconds"])
-            self.best, self.found = saved["best"], checks[saved["best_number"]]
-            if self.best is not None:
-                self.outcome = self._file_of(self.best, self.found.price)
+            self.price.restore(saved)
+            self.beside, self.seconds = float(saved["beside"]), float(saved["seconds"])
         except (ValueError, KeyError, TypeError, IndexError) as error:
             warnings.warn(f"retraining starts anew: the checkpoint does not fit ({error})", stacklevel=2)
             return False
