@@ -87,6 +87,7 @@ MAY_IMPORT = {
         "onnx_model",
         "prune",
         "quantize",
+        "rounding",
         "runtime",
         "summary",
         "train",
