@@ -4,10 +4,12 @@
 
 Needs PyTorch and `../shared`; `--network demo`, the packaged digits network, which half of its images train, needs
 only PyTorch; `--network FILE.onnx` (or `.enx`, of which the decoded network is then the original) another one for
-CIFAR-10 that holds its preprocessing. Of the 50,000 training images of CIFAR-10, 45,000 train, without labels, and
-2,500 choose among the files made on the way; all 5,000 test images report. For every size there is a line for the
-calibrated file and one for the retrained; with `--control` the last size also has the same training without rounding,
-on the images that choose. Images seen stand beside minutes, which depend on the machine and on what else it does.
+CIFAR-10 that holds its preprocessing; `--network squeezenet1.1` has 250 images of ImageNet that train, 125 that choose
+and 125 that report. Of the 50,000 training images of CIFAR-10, 45,000 train, without labels, and 2,500 choose among the
+files made on the way; all 5,000 test images report. For every size, or bound on the divergence (`--max-kl 0.05`), there
+is a line for the calibrated file and one for the retrained; with `--control` the last one also has the same training
+without rounding, on the images that choose. Images seen stand beside minutes, which depend on the machine and on what
+else it does.
 """
 
 from __future__ import annotations
@@ -26,6 +28,8 @@ from enxuto.onnx_model import Model
 from enxuto.opening import load_with_metadata, preprocess_of
 from rate import DEMO, NETWORKS, SHARED, opened, parts
 
+FEW = "squeezenet1.1"
+_FEW_PREPARED = Preprocess(resize=(227, 227), divide_by=1.0, mean=(103.939, 116.779, 123.68), channels="BGR")
 _CHOOSING = 5_000  # training images that do not train: half of them choose
 
 
@@ -39,6 +43,8 @@ def line(name: str, size: int, weights: int, found: enxuto.Evaluation, original:
 
 def network_of(name: str) -> tuple[Model, Preprocess]:
     """Return a network of `../shared`, the packaged one, or one of a file, and how its images are prepared."""
+    if name == FEW:
+        return Model.read(SHARED / "models" / "other" / name / "model.onnx"), _FEW_PREPARED
     if name == DEMO or (name in NETWORKS and "cifar" in name):
         return opened(name)
     if not Path(name).is_file():
@@ -56,6 +62,11 @@ def images_of(network: str) -> tuple[Dataset, Dataset, Dataset]:
         training, rest = parts(network, len(open_dataset(TEST_IMAGES)), None)[0]
         choosing, test = rest.split([0.5, 0.5], 0)
         return training, choosing, test
+    if network == FEW:
+        images = open_dataset(SHARED / "data" / "imagenet-sample.parquet", require_labels=True)
+        places = np.split(np.random.default_rng(0).permutation(len(images)), [250, 375])
+        first, second, third = (images.subset(np.sort(part)) for part in places)
+        return first, second, third
     whole = open_dataset(SHARED / "data" / "cifar10-train.parquet", require_labels=True)
     order = np.random.default_rng(0).permutation(len(whole))
     choosing, training = (whole.subset(np.sort(part)) for part in (order[:_CHOOSING], order[_CHOOSING:]))
@@ -82,7 +93,9 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--network", default="resnet20-cifar10")
-    parser.add_argument("--bits", type=float, nargs="+", default=[1.5, 1.0, 0.65])
+    bound = parser.add_mutually_exclusive_group()
+    bound.add_argument("--bits", type=float, nargs="+", default=[1.5, 1.0, 0.65])
+    bound.add_argument("--max-kl", type=float, nargs="+", help="in nats, by the images that choose")
     length = parser.add_mutually_exclusive_group()
     length.add_argument("--minutes", type=float, default=None)
     length.add_argument("--epochs", type=float, default=None)
@@ -104,14 +117,16 @@ def main() -> None:
         "data": choosing, "calibration": training, "preprocess": preprocess, "threads": given.threads,
     }  # fmt: skip
     name = Path(given.network).stem
-    for number, bits in enumerate(given.bits):
-        results = {"calibrated": enxuto.compress(model, bits=bits, **shared)}
+    asked, sizes = ("bits", given.bits) if given.max_kl is None else ("max_kl", given.max_kl)
+    for number, size in enumerate(sizes):
+        limit = {asked: size}
+        results = {"calibrated": enxuto.compress(model, **limit, **shared)}
         if not given.only_calibrated:
             settings = enxuto.Retraining(
                 minutes=given.minutes, epochs=given.epochs, rate=given.rate, mix=given.mix,
-                features=given.features, control=given.control and number == len(given.bits) - 1,
+                features=given.features, control=given.control and number == len(sizes) - 1,
             )  # fmt: skip
-            results["retrained"] = enxuto.compress(model, bits=bits, retrain=settings, **shared)
+            results["retrained"] = enxuto.compress(model, **limit, retrain=settings, **shared)
         for method, result in results.items():
             scored = enxuto.evaluate(result.model, test, preprocess=preprocess, reference=model)
             print(line(method, result.file_bytes, result.parameters, scored, original), flush=True)
@@ -125,7 +140,7 @@ def main() -> None:
             f"{found.images:,} images ({found.epochs:.3g} epochs), {found.seconds / 60:.1f} min", flush=True
         )
         if given.keep is not None:
-            results["retrained"].save(given.keep / f"{name}-{bits:g}.enx")
+            results["retrained"].save(given.keep / f"{name}-{size:g}.enx")
         if found.control is not None:
             control = found.control
             print(f"control: top-1 {control.top1:.2f}  same {control.agreement:.2f}  KL {control.kl:.4f}")

@@ -21,6 +21,7 @@ from enxuto.enx.table import LevelsRow
 from enxuto.onnx_model import Model
 from enxuto.quantize.grid import Grid
 from enxuto.retraining import training
+from enxuto.retraining.price import PriceOfBits
 from enxuto.retraining.strategy import (
     DOWN,
     GROWING,
@@ -161,8 +162,16 @@ def test_where_more_is_lost_steps_grow_to_the_size_and_it_goes_on_bit_for_bit(
 ) -> None:
     monkeypatch.setattr("enxuto.retraining.strategy.ON_TRELLIS", replace(ON_TRELLIS, most_loss=-1.0))
     monkeypatch.setattr(training, "_SECONDS_BETWEEN", -1.0)
+    owed = []
+
+    def price_of(*given: Any) -> PriceOfBits:
+        owed.append((made := PriceOfBits(*given)).owed)
+        return made
+
+    monkeypatch.setattr(training, "PriceOfBits", price_of)
     found, whole = retrain(tmp_path, SETTINGS)
     assert found.strategy == "growing"
+    assert owed == [0.0], "steps grow by what the price rose, and it has not yet"
     assert found.best.bytes <= 3.1 / 8 * 3818
 
     def stop(stage: str, done: int, _: int) -> None:

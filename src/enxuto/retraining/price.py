@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from enxuto.compression.excess import excess_of
@@ -24,6 +24,7 @@ __all__ = ["PriceOfBits"]
 _GAIN = 1.4  # of the logarithm of the price, for each factor e that the bytes of levels are off
 _MOST = 0.25  # that the logarithm moves at once
 _BY_LOSS = 0.45  # that it moves at a check, at most
+_MARGIN = 0.985  # of the size: averaged weights are not quite those that are steered
 _GLIDE = 0.35  # of the training, in which the size comes down
 _MOST_OFF = 0.5  # for each factor e that the levels' bytes are off: more is treated like that
 _FAST = 10.0  # of the logarithm of the price, for each factor e that the levels' bytes are off at a step, for this step
@@ -38,21 +39,21 @@ class PriceOfBits:
 
     With a bound on the size, the size aimed at falls geometrically over the first part of the training. With a bound
     on a loss the price follows every check: up where there is room, down where there is none, less and less far.
-    margin: share of the size that is aimed at.
     """
 
     price: float
     bounds: Bounds
     first: float
-    owed: float = 0.0
-    margin: float = 0.985
-    base: float = 0.0  # the price without what is for one step; 0: not followed step by step yet
+    owed: float = field(default=0.0, kw_only=True)
+    base: float = field(
+        default=0.0, kw_only=True
+    )  # the price without what is for one step; 0: not followed step by step yet
 
     def aim(self, progress: float) -> float | None:
         """Return the bytes aimed at after a share of the training; None where no size is bounded."""
         if self.bounds.max_bytes is None:
             return None
-        last = self.margin * self.bounds.max_bytes
+        last = _MARGIN * self.bounds.max_bytes
         share = min(1.0, progress / _GLIDE)
         return self.first * (last / self.first) ** share if self.first > last else last
 

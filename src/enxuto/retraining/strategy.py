@@ -51,7 +51,6 @@ class Strategy:
     coarser: times the price of the calibrated file, at which it starts where a loss is bounded: it makes up for that.
     trellis: whether levels are those of a trellis.
     rate: share of the learning rate.
-    margin: share of the size that is aimed at; averaged weights are not quite those that are steered.
     most_loss: in nats, or shares of the variance, that a file it starts from has lost.
     """
 
@@ -60,7 +59,6 @@ class Strategy:
     coarser: float = 2.0
     trellis: bool = False
     rate: float = 1.0
-    margin: float = 0.985
     most_loss: float = math.inf
 
     @property
@@ -72,6 +70,10 @@ class Strategy:
     def grows(self) -> bool:
         """Whether steps follow the price."""
         return not self.trellis and not self.comes_down
+
+    def most_restarts(self, bounds: Bounds) -> int:
+        """Return how often a training may begin once more."""
+        return len(AGAIN) if self.trellis and bounds.max_bytes is None else 0
 
     def again(self, bounds: Bounds, judgement: Judgement) -> Strategy | None:
         """Return the strategy of a training that begins once more, as a file on the way is judged so; None: it goes on.
@@ -85,7 +87,7 @@ class Strategy:
         return replace(self, coarser=self.coarser * 2 ** (max(-1.0, min(room, 1.0)) - _ROOM))
 
 
-ON_TRELLIS = Strategy("trellis", coarser=1.2, trellis=True, rate=0.5, margin=0.998, most_loss=0.2)
+ON_TRELLIS = Strategy("trellis", coarser=1.2, trellis=True, rate=0.5, most_loss=0.2)
 GROWING = Strategy("growing")
 DOWN = Strategy("down", larger=2.0, rate=0.5)
 

@@ -111,8 +111,7 @@ class _Run:
             self.start.student, self.teacher, self.images, losses, rate, placement, coarsens=strategy.comes_down,
             features=(features, self.settings.features),
         )  # fmt: skip
-        size = float(task.start.model.file_bytes)
-        self.price = PriceOfBits(self.start.price, task.bounds, size, strategy.margin)
+        self.price = PriceOfBits(self.start.price, task.bounds, float(task.start.model.file_bytes))
 
     def _begin_near(self, placement: Placement) -> RetrainingCheck:
         """Set out from levels of the size asked for, and return how the file of these does."""
@@ -125,18 +124,20 @@ class _Run:
 
     def _begin(self, strategy: Strategy, placement: Placement) -> RetrainingCheck:
         """Set out, and return how the file does that training starts from."""
-        self._set_out(strategy, placement)
         began = time.monotonic()
+        self._set_out(strategy, placement)
+        self.start_seconds = time.monotonic() - began
         found = self.task.check(self._file_of(self.descent.averages.values, self.coding_price), 0, 0.0)
-        self.check_seconds = time.monotonic() - began
+        self.check_seconds = time.monotonic() - began - self.start_seconds
         return found
 
     def _plan(self) -> Schedule:
         """Return the schedule of as many steps as were asked for, or as fit into the minutes that are left."""
+        again = self.start_seconds * self.strategy.most_restarts(self.task.bounds)
         return planned_schedule(
             self.settings,
             self.images.steps_per_epoch,
-            lambda: time.monotonic() - self.began + self.settings.checks * self.check_seconds,
+            lambda: time.monotonic() - self.began + self.settings.checks * self.check_seconds + again,
             self._time_steps,
         )
 
