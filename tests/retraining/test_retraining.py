@@ -36,6 +36,7 @@ from enxuto.quantize.tensor import QuantizedTensor
 from enxuto.retraining import removal, training
 from enxuto.retraining.checkpoint import RetrainingCheckpoint
 from enxuto.retraining.divergence import divergence_from
+from enxuto.retraining.levels import LearnedLevels
 from enxuto.retraining.student import Student
 from enxuto.runtime import Runner
 from tiny_classifier import CLASSES, JUDGING, MODEL, TRAINING
@@ -287,6 +288,25 @@ def test_a_damaged_checkpoint_is_left_alone_with_a_warning(contents: bytes, tmp_
     checkpoint.path.write_bytes(contents)
     with pytest.warns(UserWarning, match="starts anew"):
         assert checkpoint.read() is None
+
+
+@pytest.mark.filterwarnings("ignore:the bound holds")
+@pytest.mark.parametrize("on_trellis", [True, False])
+def test_weights_beyond_all_levels_end_training_with_the_best_file(
+    calibrations: Path, monkeypatch: pytest.MonkeyPatch, on_trellis: bool
+) -> None:
+    calls: list[int] = []
+    levels_of = LearnedLevels.levels_of
+
+    def growing(weight: LearnedLevels, numbers: torch.Tensor) -> torch.Tensor:
+        calls.append(1)
+        return levels_of(weight, numbers * (1e12 if len(calls) > 60 else 1.0))
+
+    monkeypatch.setattr(LearnedLevels, "levels_of", growing)
+    found = retrained_of(compress(calibrations, replace(FEW, also_prune=not on_trellis), max_kl=0.05))
+    assert (found.strategy == "trellis") == on_trellis
+    assert "levels stay below 2**30" in found.ended
+    assert found.best.fits
 
 
 def test_a_loss_that_is_no_number_ends_training_with_the_best_file(

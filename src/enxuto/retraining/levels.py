@@ -29,9 +29,19 @@ from enxuto.quantize.tensor import QuantizedTensor
 from enxuto.quantize.trellis import multiples
 from enxuto.rounding.viterbi import nearest_path
 
-__all__ = ["LearnedLevels", "RoundedBias", "round_through"]
+__all__ = ["LearnedLevels", "LevelsTooLargeError", "RoundedBias", "round_through"]
 
 _WITHIN = 0.3  # of its level, that a latent number starts
+_TOO_LARGE = 2.0**30  # steps
+
+
+class LevelsTooLargeError(UsageError):
+    """Weights went so far from zero that no file can hold their levels."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "levels stay below 2**30; weights grew beyond that, or a step became too small for them"
+        )
 
 
 def round_through(x: Tensor) -> Tensor:
@@ -101,13 +111,15 @@ class LearnedLevels(nn.Module):
         return self.levels_of(self.numbers().detach().cpu())
 
     def levels_of(self, numbers: Tensor) -> Tensor:
-        """Return the levels, int32, of numbers of steps, both on the CPU; `UsageError` for too large ones."""
+        """Return the levels, int32, of numbers of steps, both on the CPU; `LevelsTooLargeError` for too large ones."""
         if not self.trellis:
+            if numbers.numel() and float(numbers.abs().max()) >= _TOO_LARGE:
+                raise LevelsTooLargeError
             return torch.round(numbers).to(torch.int32)
         rows = numbers.numpy().astype(np.float64).reshape(len(numbers), -1)
         found = nearest_path(rows, self.trellis)
         if found is None:
-            raise UsageError("levels on a trellis stay below 2**30; a step became too small for its weights")
+            raise LevelsTooLargeError
         return torch.from_numpy(found.reshape(numbers.shape))
 
     def _rounded_numbers(self, known: Tensor | None) -> Tensor:

@@ -22,6 +22,7 @@ from enxuto.retraining.control import train_control
 from enxuto.retraining.descent import Descent
 from enxuto.retraining.features import features_of
 from enxuto.retraining.images import TrainingImages
+from enxuto.retraining.levels import LevelsTooLargeError
 from enxuto.retraining.placement import finish_work, placement_of
 from enxuto.retraining.price import PriceOfBits
 from enxuto.retraining.removal import without_dead_filters
@@ -155,8 +156,8 @@ class _Run:
                     progress("retraining", self.descent.step, self.schedule.steps)
         except Terminated:
             raise
-        except KeyboardInterrupt:
-            return "interrupted"
+        except (KeyboardInterrupt, LevelsTooLargeError) as error:
+            return str(error) or "interrupted"
         return ""
 
     def _follow_step(self) -> None:
