@@ -174,10 +174,13 @@ class _Meter:
             threads=self.threads,
             progress=lambda done, total: report("measuring sensitivities", *_layers_run(done, total)),
         )
-        # A layer that nothing seems to depend on still keeps a millionth of the largest sensitivity.
-        least = 1e-6 * max(sensitivities.values(), default=1.0)
+        # A layer that nothing seems to depend on counts as if losing it whole cost a millionth of losing another. (The
+        # sensitivities themselves do not compare: they are in units of what layers hand on, which others scale back.)
+        whole = {name: _cost_of_all(one, self.runs.load(name)) for name, one in curvatures.items()}
+        least = 1e-6 * max((sensitivities[name] * cost for name, cost in whole.items()), default=0.0)
         return {
-            name: one.with_sensitivity(max(sensitivities[name], least)) for name, one in curvatures.items()
+            name: one.with_sensitivity(max(sensitivities[name], least / whole[name] if whole[name] else 0.0))
+            for name, one in curvatures.items()
         }
 
     def others(self, model: Model, layers: Sequence[LinearLayer], report: Progress) -> dict[str, float]:
@@ -193,6 +196,12 @@ class _Meter:
             progress=report,
         )
         return {name: measured.get(name, 0.0) for name in other_weights(model, held)}
+
+
+def _cost_of_all(curvature: Curvature, weight: np.ndarray) -> float:
+    """Return what a curvature says of a weight that is lost whole."""
+    matrix = curvature.layer.matrix(weight)
+    return curvature.cost(matrix, np.broadcast_to(np.zeros((), matrix.dtype), matrix.shape))
 
 
 def _layers_run(done: int, total: int) -> tuple[int, int]:

@@ -15,8 +15,8 @@ from enxuto.cli.shared.terminal import note, print_json, warnings_as_remarks
 HELP = """Write what changed since an `.enx` file: a network trained a little further in a tenth of its bytes.
 
 Who has the old file needs only the difference: `enxuto apply` makes the new file of both, to the byte. The new network
-is an `.enx` file, or an ONNX model, whose weights are then rounded on the old file's own grids. Give the model that the
-old file was made from with `--original` where that was compressed with images: its rounding is then kept.
+is an `.enx` file, or an ONNX model, whose weights are then rounded on the old file's own grids. Where the old file was
+compressed with images, `--original` is the model that it was made from: its rounding is then kept.
 
 `--price` says how precise an ONNX model is kept: a level moves where it wins more squared error than its bits cost.
 
@@ -39,7 +39,10 @@ def run(
     ] = None,
     original: Annotated[
         Path | None,
-        typer.Option(metavar="MODEL.onnx", help="Of a new ONNX model: what the old file was made from."),
+        typer.Option(
+            metavar="MODEL.onnx",
+            help="Of a new ONNX model: what the old file was made from; needed where that was calibrated.",
+        ),
     ] = None,
     price: Annotated[
         float | None,

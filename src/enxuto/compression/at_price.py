@@ -35,6 +35,7 @@ __all__ = ["LayerReport", "PricedModel", "bias_step_at", "code_levels", "compres
 _BIAS_SHARE = (
     0.5  # of the step that the law of high rates gives biases: their errors meet every position alike
 )
+_MOST_LEVEL = 2.0**30  # of a bias
 
 
 @dataclass(frozen=True)
@@ -167,9 +168,14 @@ def code_levels(
         _report(calibration, name, tensors[name], losses[name], size) for name, size in sizes.items() if size
     ]
     coded = {name: bias for name, bias in biases.items() if name not in exact}
-    if coded:
-        grid = _bias_grid(calibration, price, list(coded)) if bias_step is None else Grid(bias_step)
-        reports += _add_biases(assembly, calibration, grid, coded)
+    grid = Grid(bias_step or 1.0)
+    while coded:
+        grid = _bias_grid(calibration, price, list(coded)) if bias_step is None else grid
+        fitting = _with_levels(coded, grid)
+        if len(fitting) == len(coded):
+            reports += _add_biases(assembly, calibration, grid, coded)
+            break
+        coded = fitting
     reports += _add_others(assembly, calibration, price, [name for name in names if name not in tensors])
     return PricedModel(assembly.finish(), price, tuple(reports))
 
@@ -202,6 +208,16 @@ def _report(
         sensitivity=curvature.sensitivity,
         method="calibrated" if curvature.calibrated else "nearest",
     )
+
+
+def _with_levels(biases: Mapping[str, np.ndarray], grid: Grid) -> dict[str, np.ndarray]:
+    """Return the biases that have levels on a grid; others are so large beside their steps that they stay exact."""
+    steps = [(grid.of_row(row) if grid.rows else grid).step for row in range(len(biases))]
+    return {
+        name: bias
+        for (name, bias), step in zip(biases.items(), steps, strict=True)
+        if float(np.abs(bias).max(initial=0)) < _MOST_LEVEL * step
+    }
 
 
 def _add_biases(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import warnings
 from pathlib import Path
 from typing import TypeAlias
 
@@ -40,15 +39,16 @@ def diff(
         old: the `.enx` file that whoever applies the difference has.
         new: an `.enx` file, which is made again to the byte; or an ONNX model, whose weights are rounded on the old
             file's own grids (`requantize`).
-        original: of an ONNX model, what the old file was made from. With a calibrated file, only so are small changes
-            kept and the difference short.
+        original: of an ONNX model, what the old file was made from. Needed where that was calibrated and its weights
+            have changed: nearest to them are other levels, which lose what calibration won.
         price: of an ONNX model, what a bit is worth in squared steps, `PRICE` by default: more makes a shorter and
             coarser difference, 0 rounds to the nearest.
         threads: 0 takes one per processor; the result does not depend on it.
 
     Raises:
         DataError, FormatError, ModelError: a file cannot be read, or `original` is not what the old file was made from.
-        UsageError: `original` or `price` beside an `.enx` file, or a price that is no number from 0 up.
+        UsageError: `original` or `price` beside an `.enx` file, or a price that is no number from 0 up; no `original`
+            where it is needed.
     """
     if price is not None and not 0 <= price < math.inf:
         raise UsageError(f"price= is a number from 0 up, not {price}")
@@ -62,12 +62,6 @@ def diff(
     if isinstance(new, Model):
         if isinstance(original, (str, Path)):
             original = Model.read(original)
-        if original is None and "calibrated" in before.metadata:
-            warnings.warn(
-                "the old file was calibrated: without original= its levels are rounded anew wherever weights changed, "
-                "which loses what calibration won and makes the difference long",
-                stacklevel=2,
-            )
         price = PRICE if price is None else price
         new = requantize(before, new, original, price=price, threads=threads, size=size)
     else:

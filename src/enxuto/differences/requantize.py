@@ -69,6 +69,7 @@ def requantize(
     Raises:
         DataError: `original` is not what the old file was made from.
         ModelError: the model's weights are not finite.
+        UsageError: weights of a calibrated file changed, and there is no `original`.
     """
     model = fold_alike(model, old.metadata)
     original = None if original is None else fold_alike(original, old.metadata)
@@ -87,6 +88,7 @@ class _Requantization:
 
     def run(self) -> CompressedModel:
         """Do it all."""
+        self._check_original()
         names = {entry.name for entry, _ in self.old.entries()}
         unchanged = names == self._unchanged
         facts = facts_of_new(self.old, self.model, self.size, unchanged=unchanged)
@@ -103,6 +105,25 @@ class _Requantization:
         if self._rounded_by_rate:
             facts["rounding"] = "rate"  # `verify` then allows a whole step
         return assembly.finish()
+
+    def _check_original(self) -> None:
+        """Refuse to round weights anew whose levels were calibrated: on steps that large, nearest ones ruin much."""
+        if self.original is not None or not self._is_calibrated:
+            return
+        changed = [
+            entry.name
+            for payload in self.old.payloads
+            if isinstance(payload.row, LevelsRow)
+            for entry in payload.row.tensors
+            if self._is_the_same_kind(entry) and entry.name not in self._unchanged
+        ]
+        if changed:
+            raise UsageError(
+                f"the old file was calibrated, and {changed[0]!r}{_and_more(len(changed) - 1)} changed since; give "
+                "original=, the model that the old file was made from: without it, weights are rounded anew, which "
+                "loses what calibration won",
+                code="E023",
+            )
 
     def _is_the_same_kind(self, entry: TensorEntry) -> bool:
         if entry.name not in self.model:
@@ -209,6 +230,10 @@ class _Requantization:
             return set()
         changed = changed_weights(text, self.model, names)
         return set() if changed is None else set(names) - changed
+
+
+def _and_more(count: int) -> str:
+    return f" and {count} more tensors" if count > 1 else " and another tensor" if count else ""
 
 
 def _quantize_within(quantizer: Quantizer, weight: npt.NDArray[np.float32]) -> Int32 | None:
