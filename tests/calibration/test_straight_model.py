@@ -8,6 +8,7 @@ from onnx import GraphProto, TensorProto, helper, numpy_helper
 
 from enxuto.calibration.calibrate import calibrate
 from enxuto.calibration.straight_model import straighten
+from enxuto.calibration.untaken import untaken_weights
 from enxuto.compression.at_price import compress_at
 from enxuto.data.samples import Samples
 from enxuto.onnx_model import Model, hoist_weights, output_ending
@@ -140,6 +141,21 @@ def test_weights_of_branches_and_loops_are_calibrated() -> None:
             np.testing.assert_allclose(found, run(model, SAMPLES), atol=0.05)
     for name in ("i.then_branch/w", "i.else_branch/w"):
         assert sizes[0][name] > sizes[1][name] > sizes[2][name]
+
+
+@pytest.mark.parametrize("condition", [CONSTANT, BY_SHAPE, BY_VALUES], ids=["constant", "shape", "values"])
+def test_weights_of_branches_not_taken_are_told_of(condition: list[object]) -> None:
+    """Nothing tells what rounding them loses; where some samples take the branch, or there is none, nothing is said."""
+    model = model_of(condition)
+    (doubt,) = calibrate(model, SAMPLES, threads=1).doubts
+    whole = sum(model.info(name).elements for name in model.weight_names if model.info(name).shape[1:])
+    share = model.info("i.else_branch/w").elements / whole
+    assert doubt.startswith(
+        f"{share:.0%} of the weights, such as 'i.else_branch/w', are in branches that none"
+    )
+    straight = straighten(model, Samples({"x": SAMPLES}).groups(), threads=1)
+    assert untaken_weights(straight, straight) is None
+    assert untaken_weights(model, model) is None
 
 
 def test_endings_are_seen_through_branches() -> None:

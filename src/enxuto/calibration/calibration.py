@@ -25,6 +25,7 @@ from enxuto.calibration.layers import LinearLayer
 from enxuto.calibration.other_weights import quantizers_at
 from enxuto.calibration.outputs import JudgedOutputs
 from enxuto.calibration.refit import OriginalValues
+from enxuto.calibration.untaken import untaken_weights
 from enxuto.data.samples import Samples
 from enxuto.errors import UsageError
 from enxuto.onnx_model import Model, free_batch
@@ -146,6 +147,12 @@ class Calibration:
         """The model that is measured, as the samples are run: with a free batch size where these are run together."""
         measured = self.judged_outputs.measured(self.straight or self.model)
         return free_batch(measured) if self.samples.stacked else measured
+
+    @property
+    def doubts(self) -> tuple[str, ...]:
+        """What says that figures mean less than they seem to."""
+        untaken = untaken_weights(self.model, self.straight)
+        return (*self.judged_outputs.doubts, *([untaken] if untaken else []))
 
     @property
     def paths(self) -> int:

@@ -337,7 +337,7 @@ def _result(
     """Return what a search found; `BudgetError` with it where it keeps no bound."""
     report = Report.of(calibrated, score)
     if calibrated is not None:
-        for doubt in filter(None, (*calibrated.calibration.judged_outputs.doubts, calibrated.unbounded)):
+        for doubt in filter(None, (*calibrated.calibration.doubts, calibrated.unbounded)):
             warnings.warn(doubt, stacklevel=4)
     result = CompressionResult(
         found.outcome.model, weights, report, found.trials, found.outcome.layers, calibrated

@@ -123,8 +123,8 @@ def show_result(result: CalibratedResult, *, report: bool) -> None:
         _show_tensors(result.outcome.to_list())
     answers = result.calibration.answers
     judged = result.calibration.judged_outputs
-    for remark in judged.remarks:
-        (warn if remark in judged.doubts else note)(remark)
+    for remark in dict.fromkeys((*judged.remarks, *result.calibration.doubts)):
+        (warn if remark in result.calibration.doubts else note)(remark)
     remark = f"the model's outputs were taken for {result.calibration.judged_outputs.describe()}"
     if judgement is None and not answers.operator and answers.kind == "logits":
         remark += "; where they are other values, say so with --outputs NAME=values"
