@@ -5,10 +5,11 @@ that is a linear function of the inputs themselves: rounded weights change a cha
 layers still read. So before a layer is rounded, D is added to its matrix, the ridge regression of what is missing on
 what is read:
 
-    D = argmin Σ ‖y + s − (W + D)·x̂ − ŝ‖² + λ·Σ D²·diag(X̂),   X̂ = Σ x̂ x̂ᵀ
+    D = argmin Σ ‖y + s − (W + D)·x̂ − ŝ‖² + λ·Σ D²·max(diag(X̂), diag(X)),   X̂ = Σ x̂ x̂ᵀ, X = Σ x xᵀ
 
 x̂ is what the layer reads behind rounded layers, y what it gave before, and s, ŝ what its output is added to (a
-shortcut), before and now. Means are left to the biases, where the layer has one. λ is the one of a few that
+shortcut), before and now. A channel that rounding has all but silenced cannot be made up for by a large D: that would
+amplify what is left of it, hence X, of what was read before. Means are left to the biases, where the layer has one. λ is the one of a few that
 predicts best on folds of the samples left out; where none beats D = 0, the layer stays as it is.
 
 Source: output reconstruction with quantized inputs, as in Nagel et al. 2020 (arXiv:2004.10568, 3.3, "asymmetric
@@ -35,6 +36,7 @@ _POSITIONS = 96  # of a sample
 _FEWEST = 12  # samples: folds of fewer tell nothing
 _RIDGES = (0.01, 0.03, 0.1, 0.3, 1.0)  # λ
 _KEPT = 1 << 28  # bytes of the original's values
+_PSEUDO_SAMPLES = 4  # of mean power in all channels, that silent ones are taken to have had besides
 _LEAST = 1e-9  # of the mean power, so that inputs that are always 0 divide nothing by 0
 
 Float32 = npt.NDArray[np.float32]
@@ -200,33 +202,48 @@ def refit(matrix: np.ndarray, seen: InputErrors, *, centred: bool) -> Float64:
     folds = [seen.samples % FOLDS == fold for fold in range(FOLDS)]
     powers = np.stack([_products(inputs[:, rows], inputs[:, rows]) for rows in folds])
     shared = np.stack([_products(inputs[:, rows], missing[:, rows]) for rows in folds])
-    ridge = _best_ridge(powers, shared)
+    usual = np.stack([_usual_power(seen, rows, centred=centred) for rows in folds])
+    ridge = _best_ridge(powers, shared, usual)
     if ridge is None:
         return old
-    return np.asarray(old + _solve(powers.sum(0), shared.sum(0), ridge).transpose(0, 2, 1), np.float64)
+    change = _solve(powers.sum(0), shared.sum(0), usual.sum(0), ridge)
+    return np.asarray(old + change.transpose(0, 2, 1), np.float64)
 
 
-def _best_ridge(powers: Float64, shared: Float64) -> float | None:
+def _usual_power(seen: InputErrors, rows: npt.NDArray[np.bool_], *, centred: bool) -> Float64:
+    """Return Σ x² (g, C) of what a layer read before, and some more for channels that were silent by chance."""
+    before = seen.before.astype(np.float64)
+    if centred:
+        before -= before.mean(axis=1, keepdims=True)
+    power = np.square(before[:, rows]).sum(axis=1)
+    silent = _PSEUDO_SAMPLES / (_PSEUDO_SAMPLES + len(np.unique(seen.samples)))
+    return np.asarray(power + silent * power.mean(axis=1, keepdims=True))
+
+
+def _best_ridge(powers: Float64, shared: Float64, usual: Float64) -> float | None:
     """Return the λ that predicts best on folds left out; None where predicting nothing is better.
 
-    powers: (F, g, C, C), of inputs. shared: (F, g, C, O), of inputs and what is missing.
+    powers: (F, g, C, C), of inputs. shared: (F, g, C, O), of inputs and what is missing. usual: (F, g, C), powers that
+    inputs had before.
     """
     best, found = 0.0, None
     for ridge in _RIDGES:
         change = 0.0  # of the squared error on folds left out
-        for own_powers, own_shared in zip(powers, shared, strict=True):
-            fitted = _solve(powers.sum(0) - own_powers, shared.sum(0) - own_shared, ridge)
+        for own_powers, own_shared, own_usual in zip(powers, shared, usual, strict=True):
+            fitted = _solve(
+                powers.sum(0) - own_powers, shared.sum(0) - own_shared, usual.sum(0) - own_usual, ridge
+            )
             change += float(np.sum(fitted * (np.matmul(own_powers, fitted) - 2 * own_shared)))
         if change < best:
             best, found = change, ridge
     return found
 
 
-def _solve(powers: Float64, shared: Float64, ridge: float) -> Float64:
+def _solve(powers: Float64, shared: Float64, usual: Float64, ridge: float) -> Float64:
     """Return D (g, C, O)."""
     left = powers.copy()
     diagonal = np.einsum("gcc->gc", left)
-    diagonal += ridge * diagonal + _LEAST * diagonal.mean() + np.finfo(np.float64).tiny
+    diagonal += ridge * np.maximum(diagonal, usual) + _LEAST * diagonal.mean() + np.finfo(np.float64).tiny
     try:
         return np.asarray(np.linalg.solve(left, shared), np.float64)
     except np.linalg.LinAlgError:  # powers beyond float64
