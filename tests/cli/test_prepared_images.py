@@ -19,6 +19,8 @@ from enxuto.export import export_onnx
 from enxuto.opening import onnx_metadata, preprocess_of
 from enxuto.runtime import Runner
 from enxuto.studies.images import ImageSelection
+from enxuto.studies.pruning import StartingNetwork
+from enxuto.train.preparation import pixel_scale
 
 Invoke = Callable[..., Result]
 
@@ -107,6 +109,63 @@ def test_what_a_verb_tests_is_what_evaluate_tests(
     for name in ("resize", "interpolation", "crop", "channels", "divide_by", "mean", "std"):
         found, given = getattr(written, name), getattr(wanted, name)
         assert found == (pytest.approx(given) if name in ("mean", "std") else given), name
+
+
+SAID: dict[str, tuple[tuple[str, ...], Preprocess]] = {
+    "nothing": ((), Preprocess()),
+    "a divisor and a mean": (("--divide-by", "127.5", "--mean", "1"), Preprocess(divide_by=127.5, mean=(1,))),
+    "an option over a preset": (
+        ("--preprocess", "resnet-cifar", "--std", "0.5,0.4,0.3"),
+        Preprocess(mean=(0.485, 0.456, 0.406), std=(0.5, 0.4, 0.3)),
+    ),
+}
+
+
+@pytest.mark.parametrize(("words", "wanted"), SAID.values(), ids=SAID)
+@pytest.mark.parametrize(
+    ("verb", "form"),
+    [("train", "onnx"), ("train", "enx"), ("prune", "onnx"), ("prune", "enx"), ("prune", "pt")],
+)
+def test_a_trained_network_gets_its_images_in_the_scale_that_all_verbs_take(
+    verb: str,
+    form: str,
+    words: tuple[str, ...],
+    wanted: Preprocess,
+    invoke: Invoke,
+    parts: tuple[object, ...],
+    tmp_path: Path,
+) -> None:
+    """Without a word pixels are divided by 255, as `compress` and `evaluate` do, whatever the training images are."""
+    model, out = network_file(tmp_path / "net.onnx"), tmp_path / "out"
+    if form == "enx":
+        enxuto.compress(model).save(tmp_path / "net.enx")
+    elif form == "pt":
+        StartingNetwork.of_file(model)[0].write(tmp_path / "net.pt")
+    more = {"train": ("--epochs", 1), "prune": ("--macs", "80%", "--no-speed")}
+    result = invoke(verb, tmp_path / f"net.{form}", *parts, *words, *more[verb], "-o", out)
+    assert result.exit_code == 0, result.output
+    told = "no preprocessing is known for this model: pixels are divided by 255 and nothing else"
+    assert (told in " ".join(result.stderr.split())) == (not words)
+    written = preprocess_of(onnx_metadata(enxuto.Model.read(out / "model.onnx")))
+    assert written is not None
+    assert written.resize == SIZE
+    for found, given in zip(pixel_scale(written, 3), pixel_scale(wanted, 3), strict=True):
+        assert found == pytest.approx(given)
+
+
+@pytest.mark.parametrize(("words", "wanted"), SAID.values(), ids=SAID)
+def test_fresh_weights_get_the_mean_of_the_training_images_unless_told_otherwise(
+    words: tuple[str, ...], wanted: Preprocess, invoke: Invoke, parts: tuple[object, ...], tmp_path: Path
+) -> None:
+    result = invoke(
+        "lottery", network_file(tmp_path / "net.onnx"), *parts, *words, "--seeds", 1, "--rounds", 1, "--criteria", "l1",
+        "--controls", "none", "--retrain", "rewind", "--json", "-o", tmp_path / "study",
+    )  # fmt: skip
+    assert result.exit_code == 0, result.output
+    first = json.loads((tmp_path / "study" / "records.jsonl").read_text().splitlines()[0])
+    scale = pixel_scale(wanted, 3) if words else (None, None)
+    for name, given in zip(("mean", "std"), scale, strict=True):
+        assert first["settings"]["images"][name] == (given and pytest.approx(list(given)))
 
 
 def test_lottery_trains_on_cropped_images(invoke: Invoke, parts: tuple[object, ...], tmp_path: Path) -> None:

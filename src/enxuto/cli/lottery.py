@@ -15,7 +15,7 @@ from enxuto.cli.shared.lottery_results import about, point_name, show
 from enxuto.cli.shared.model_files import NetworkFile, check_classes, is_model_file, open_network_file
 from enxuto.cli.shared.network_options import NetworkOptions
 from enxuto.cli.shared.outputs import check_folder
-from enxuto.cli.shared.preprocess_options import BasePreprocess
+from enxuto.cli.shared.preprocess_options import PreparingOptions
 from enxuto.cli.shared.provenance import provenance
 from enxuto.cli.shared.pruning_options import FilterOptions
 from enxuto.cli.shared.study_epochs import report_long_epochs
@@ -159,7 +159,6 @@ class LotteryOptions:
         bool,
         typer.Option("--speed/--no-speed", help="Time the first seed's networks at batch 1 and 128 too."),
     ] = False
-    preprocess: BasePreprocess = None
     svg: Svg = False
     all: All = False
     json: Json = False
@@ -174,6 +173,7 @@ def run(
     filters: FilterOptions,
     network_options: NetworkOptions,
     image_options: TrainingDataOptions,
+    preprocess: PreparingOptions,
     computing: ComputingOptions,
 ) -> None:
     """Check, make the points, compute them, show what came out."""
@@ -199,9 +199,9 @@ def run(
     held = None
     if is_model_file(network):
         size = parse_image_size(image_options.resize)
-        held = open_network_file(network, options.preprocess, resize=size)
-    if held is None and options.preprocess is not None:
-        raise UsageError("--preprocess is for ONNX and .enx files", code="E024")
+        held = open_network_file(network, preprocess, resize=size, fresh=True)
+    if held is None and preprocess.is_given:
+        raise UsageError("how images are prepared is said of ONNX and .enx files", code="E024")
     selected = image_options.select(
         network, limit=SCALES[scale].train, test_limit=SCALES[scale].test, labels=image_options.class_order(),
         weights=None if held is None else held.normalisation,

@@ -12,6 +12,7 @@ from enxuto.cli.shared.completion import complete_networks
 from enxuto.cli.shared.data_options import DATA
 from enxuto.cli.shared.model_files import check_classes, keep_labels
 from enxuto.cli.shared.network_options import NetworkOptions, check_built_as
+from enxuto.cli.shared.preprocess_options import PreparingOptions
 from enxuto.cli.shared.provenance import provenance
 from enxuto.cli.shared.prune_options import PruneOptions
 from enxuto.cli.shared.pruning_options import FilterOptions
@@ -82,6 +83,7 @@ def run(
     filters: FilterOptions,
     network_options: NetworkOptions,
     image_options: TrainingDataOptions,
+    preprocess: PreparingOptions,
 ) -> None:
     """Check, load, prune round by round, export, show."""
     check_packages("torch", "onnxscript")
@@ -105,7 +107,7 @@ def run(
     _check_names(options, criterion, selection)
     filters.check_reference((criterion,))
     given = network_options.read(network)
-    weights, earlier = read_start(network, options, parse_image_size(image_options.resize))
+    weights, earlier = read_start(network, options, preprocess, parse_image_size(image_options.resize))
     built = check_built_as(network, given, None if weights is None else weights.network, options.weights)
     config, last_lr = _training(network, weights, options, image_options.seed)
     labels = find_labels(image_options.labels, options.weights)

@@ -14,6 +14,7 @@ from enxuto.cli.shared.model_files import is_model_file
 from enxuto.cli.shared.network_options import NetworkOptions
 from enxuto.cli.shared.options import was_given
 from enxuto.cli.shared.outputs import check_folder
+from enxuto.cli.shared.preprocess_options import PreparingOptions
 from enxuto.cli.shared.provenance import provenance
 from enxuto.cli.shared.starting_networks import StartOptions, open_start
 from enxuto.cli.shared.terminal import note, note_command, print_json, show_table, warn
@@ -112,6 +113,7 @@ def run(
     start_options: StartOptions,
     network_options: NetworkOptions,
     image_options: TrainingDataOptions,
+    preprocess: PreparingOptions,
 ) -> None:
     """Check, load, train, score, show; everything that can be refused is refused before data are loaded."""
     seed = image_options.seed if was_given(context, "seed") else None
@@ -125,7 +127,7 @@ def run(
     _check_torch(config)
     from enxuto.train import score
 
-    start = open_start(network, start_options, network_options, size)
+    start = open_start(network, start_options, network_options, preprocess, size)
     parts = load_parts(start, Path(data), image_options, size, config)
     train, validation = parts.train, parts.validation
     model = start.build(train, config.seed)

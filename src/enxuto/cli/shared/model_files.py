@@ -6,8 +6,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from enxuto.cli.shared.preprocess_options import PreprocessOptions
-from enxuto.cli.shared.terminal import warn, warnings_as_remarks
+from enxuto.cli.shared.preprocess_options import PreparingOptions, assume_plain
+from enxuto.cli.shared.terminal import note, warnings_as_remarks
 from enxuto.errors import UsageError
 
 if TYPE_CHECKING:
@@ -40,46 +40,70 @@ def is_model_file(network: str) -> bool:
 
 
 def open_network_file(
-    network: str, preprocess: str | None, *, resize: tuple[int, int] | None = None, prunes: bool = True
+    network: str,
+    preprocess: PreparingOptions,
+    *,
+    resize: tuple[int, int] | None = None,
+    prunes: bool = True,
+    fresh: bool = False,
 ) -> NetworkFile:
-    """Make a module of a file; `preprocess` is what --preprocess says, over what the file carries.
+    """Make a module of a file.
 
-    resize: what --resize says, over what either says of resizing. prunes: whether its channels are followed.
+    Args:
+        network: the file.
+        preprocess: what the user said of preprocessing, over what the file carries.
+        resize: what --resize says, over what either says of resizing.
+        prunes: whether channels are followed.
+        fresh: the network is trained from fresh weights, so that its images may be prepared in any way.
 
     Raises:
         ModelError: no module can be made of it.
         UsageError: its images are prepared in a way that does not leave the size that it takes.
     """
+    from enxuto.opening import load_with_metadata, preprocess_of
     from enxuto.studies.pruning import StartingNetwork, size_after
     from enxuto.train.preparation import with_resize
 
-    given = PreprocessOptions(preprocess=preprocess).build(None)
-    size = None if given is None else size_after(with_resize(given, resize))
+    model, metadata = load_with_metadata(network)
+    stored = preprocess_of(metadata)
+    known = preprocess.build(stored, model)
+    size = size_after(with_resize(known, resize)) or size_after(with_resize(stored, resize))
     with warnings_as_remarks():
-        start, stored = StartingNetwork.of_file(Path(network), size, resize=resize, prunes=prunes)
-    return NetworkFile(start, normalisation_of(network, start, given or stored, resize=resize))
+        start = StartingNetwork.of_model(model, metadata, Path(network).stem, size, prunes=prunes)
+    return NetworkFile(start, normalisation_of(network, start, known, resize=resize, fresh=fresh))
 
 
 def normalisation_of(
-    network: str, start: StartingNetwork, known: Preprocess | None, *, resize: tuple[int, int] | None = None
+    network: str,
+    start: StartingNetwork,
+    known: Preprocess | None,
+    *,
+    resize: tuple[int, int] | None = None,
+    fresh: bool = False,
 ) -> TrainedWeights:
-    """How images are prepared for the network of a file; a warning where nothing is `known` of it.
+    """How images are prepared for the network of a file.
 
-    resize: what --resize says. Raises `UsageError` as `open_network_file` does.
+    Where nothing is `known` of it, they are what they need be at least, as all verbs take them, with a warning: its
+    weights come from a training that had images in some scale, and hardly in that of these images' mean and std. Only
+    `fresh` weights take those. resize: what --resize says. Raises `UsageError` as `open_network_file` does.
     """
     from enxuto.studies.pruning import TrainedWeights
     from enxuto.train.preparation import pixel_scale, with_resize
 
-    asked, shape = with_resize(known, resize), start.architecture.input_shape
+    shape = start.architecture.input_shape
+    if fresh and known is None:
+        asked = with_resize(None, resize)
+        if asked is not None and len(shape) == 3:
+            follow(asked, shape, network, resized=True)
+        note(
+            f"{network} does not say how its images are prepared: mean and std of the training images are taken"
+        )
+        return TrainedWeights({})
+    known = known or assume_plain(start.source)
+    asked = with_resize(known, resize)
     followed = None
     if asked is not None and len(shape) == 3:  # others take no images, which their verbs refuse
         followed = follow(asked, shape, network, resized=resize is not None)
-    if known is None or asked is None:
-        warn(
-            f"{network} does not say how its images are prepared: mean and std of the training images are taken"
-            + ("; name the preset or file of its training by --preprocess" if is_model_file(network) else "")
-        )
-        return TrainedWeights({})
     mean, std = pixel_scale(known, shape[0])
     return TrainedWeights({}, mean=mean, std=std, preprocess=followed)
 

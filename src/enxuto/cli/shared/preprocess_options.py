@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from enxuto.data import Preprocess
     from enxuto.onnx_model import Model
 
-__all__ = ["BasePreprocess", "PreprocessOptions", "read_preprocess"]
+__all__ = ["BasePreprocess", "PreparingOptions", "PreprocessOptions", "assume_plain", "read_preprocess"]
 
 _PANEL = "Preprocessing"
 
@@ -33,16 +33,10 @@ BasePreprocess = Annotated[
 
 
 @dataclass(frozen=True, kw_only=True)
-class PreprocessOptions:
-    """What the user said of preprocessing; all None where nothing was said."""
+class PreparingOptions:
+    """What the user said of preprocessing but for size and layout, which verbs that train have their own words for."""
 
     preprocess: BasePreprocess = None
-    resize: Annotated[
-        str | None,
-        typer.Option(
-            rich_help_panel=_PANEL, metavar="N|H,W", help="Resize the short side to N, or to H,W; or `none`."
-        ),
-    ] = None
     interpolation: Annotated[
         str | None,
         typer.Option(
@@ -80,9 +74,22 @@ class PreprocessOptions:
     channels: Annotated[
         str | None, typer.Option(rich_help_panel=_PANEL, metavar="NAME", help="RGB, BGR or L (grey).")
     ] = None
-    layout: Annotated[
-        str | None, typer.Option(rich_help_panel=_PANEL, metavar="NAME", help="NCHW or NHWC.")
-    ] = None
+
+    @property
+    def is_given(self) -> bool:
+        """Whether the user said anything of preprocessing."""
+        return self != type(self)()
+
+    def settings(self) -> dict[str, Any]:
+        """Return the single settings by name, None for those that were not given; () takes one away."""
+        return {
+            "interpolation": self.interpolation,
+            "crop": _sizes("--crop", self.crop),
+            "divide_by": self.divide_by,
+            "mean": None if self.mean is None else list(self.mean),
+            "std": None if self.std is None else list(self.std),
+            "channels": self.channels,
+        }
 
     def build(self, stored: Preprocess | None, model: Model | None = None) -> Preprocess | None:
         """Return the settings given, over the preset or file or else `stored`; None if there is neither.
@@ -91,22 +98,31 @@ class PreprocessOptions:
         """
         from enxuto.data import Preprocess
 
-        settings = {
-            "resize": _sizes("--resize", self.resize),
-            "interpolation": self.interpolation,
-            "crop": _sizes("--crop", self.crop),
-            "divide_by": self.divide_by,
-            "mean": None if self.mean is None else list(self.mean),
-            "std": None if self.std is None else list(self.std),
-            "channels": self.channels,
-            "layout": self.layout,
-        }
-        changes = {name: value for name, value in settings.items() if value is not None}
+        changes = {name: value for name, value in self.settings().items() if value is not None}
         base = stored if self.preprocess is None else read_preprocess(self.preprocess)
         if not changes:
             return base
         values = (base or _plain(model)).to_dict() | changes
         return Preprocess.from_dict({name: None if value == () else value for name, value in values.items()})
+
+
+@dataclass(frozen=True, kw_only=True)
+class PreprocessOptions(PreparingOptions):
+    """What the user said of preprocessing; all None where nothing was said."""
+
+    resize: Annotated[
+        str | None,
+        typer.Option(
+            rich_help_panel=_PANEL, metavar="N|H,W", help="Resize the short side to N, or to H,W; or `none`."
+        ),
+    ] = None
+    layout: Annotated[
+        str | None, typer.Option(rich_help_panel=_PANEL, metavar="NAME", help="NCHW or NHWC.")
+    ] = None
+
+    def settings(self) -> dict[str, Any]:
+        """Return the single settings by name, as the options that verbs share do, and size and layout."""
+        return super().settings() | {"resize": _sizes("--resize", self.resize), "layout": self.layout}
 
     def choose(
         self,
@@ -125,18 +141,22 @@ class PreprocessOptions:
         known = stored or other
         chosen = self.build(known, model)
         if chosen is None:
-            chosen = _plain(model)
-            how = "fed as they are, 0 to 255" if chosen.divide_by == 1 else "divided by 255 and nothing else"
-            if model is not None and not _takes_images(model):
-                return chosen
-            warn(f"no preprocessing is known for this model: pixels are {how}; say --preprocess …")
-            return chosen
+            return assume_plain(model)
         if known is not None and (differences := chosen.differences(known)):
             whose = f"that of {name}" if stored is None else "the model's own"
             warn(f"the preprocessing differs from {whose}: {'; '.join(differences)}")
         elif other is not None and (differences := chosen.differences(other)):
             warn(f"the preprocessing differs from that of {name}: {'; '.join(differences)}")
         return chosen
+
+
+def assume_plain(model: Model | None) -> Preprocess:
+    """Return what images need at least, for a trained model of which no preprocessing is known, with a warning."""
+    chosen = _plain(model)
+    how = "fed as they are, 0 to 255" if chosen.divide_by == 1 else "divided by 255 and nothing else"
+    if model is None or _takes_images(model):
+        warn(f"no preprocessing is known for this model: pixels are {how}; say --preprocess …")
+    return chosen
 
 
 def _takes_images(model: Model) -> bool:

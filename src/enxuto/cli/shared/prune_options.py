@@ -9,7 +9,6 @@ from typing import Annotated
 import typer
 
 from enxuto.cli.shared.common_options import Json, Threads
-from enxuto.cli.shared.preprocess_options import BasePreprocess
 from enxuto.cli.shared.training_options import Settings
 
 __all__ = ["PruneOptions"]
@@ -32,7 +31,6 @@ class PruneOptions:
             help="For a pruned file of your own network: what makes it. Its code is run; the file does not choose it.",
         ),
     ] = None
-    preprocess: BasePreprocess = None
     rounds: Annotated[int, typer.Option(min=1, metavar="N", help="Prune in N rounds; 1 is one-shot.")] = 1
     macs: Annotated[
         str | None,

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from enxuto.cli.shared.model_files import is_model_file, normalisation_of, open_network_file
+from enxuto.cli.shared.preprocess_options import PreparingOptions
 from enxuto.cli.shared.prune_options import PruneOptions
 from enxuto.errors import UsageError
 from enxuto.escaping import shell_words
@@ -23,7 +24,7 @@ __all__ = ["build", "early_state", "find_labels", "read_start"]
 
 
 def read_start(
-    network: str, options: PruneOptions, resize: tuple[int, int] | None
+    network: str, options: PruneOptions, preprocess: PreparingOptions, resize: tuple[int, int] | None
 ) -> tuple[TrainedWeights | None, StartingNetwork | None]:
     """The weights of a network to be built, and the network itself where a file holds it."""
     if is_model_file(network):
@@ -31,18 +32,18 @@ def read_start(
             raise UsageError(
                 f"{network} has its own weights and layers; leave out --weights and --factory", code="E024"
             )
-        held = open_network_file(network, options.preprocess, resize=resize)
+        held = open_network_file(network, preprocess, resize=resize)
         return held.normalisation, held.start
-    if options.preprocess is not None:
+    if preprocess.is_given and not _is_file(network):
         raise UsageError(
-            "--preprocess is for ONNX and .enx files; other networks come with their training's", code="E024"
+            "how images are prepared is said of files; other networks come with their training's", code="E024"
         )
     weights = _read_weights(network, options.weights)
     pruned = _read_pruned(network, options.factory)
     if pruned is None:
         return weights, None
     start, stored = pruned
-    return normalisation_of(network, start, stored, resize=resize), start
+    return normalisation_of(network, start, preprocess.build(stored), resize=resize), start
 
 
 def _read_weights(network: str, path: Path | None) -> TrainedWeights | None:

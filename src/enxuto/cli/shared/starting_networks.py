@@ -12,7 +12,7 @@ import typer
 
 from enxuto.cli.shared.model_files import is_model_file, keep_labels, open_network_file
 from enxuto.cli.shared.network_options import NetworkOptions, input_shape, options_with_weights
-from enxuto.cli.shared.preprocess_options import BasePreprocess
+from enxuto.cli.shared.preprocess_options import PreparingOptions
 from enxuto.errors import UsageError
 
 if TYPE_CHECKING:
@@ -53,7 +53,6 @@ class StartOptions:
             help="Do not train parameters of these names: 'features.*'. Repeatable.",
         ),
     ] = None
-    preprocess: BasePreprocess = None
 
 
 @dataclass(frozen=True)
@@ -172,6 +171,7 @@ def open_start(
     network: str,
     options: StartOptions,
     network_options: NetworkOptions,
+    preprocess: PreparingOptions,
     resize: tuple[int, int] | None = None,
 ) -> StartingPoint:
     """Check what NETWORK is, and read it where it is a file. resize: what --resize says.
@@ -184,7 +184,7 @@ def open_start(
     if is_model_file(network):
         if options.weights is not None:
             raise UsageError(f"{network} has its own weights; leave out --weights", code="E022")
-        held = open_network_file(network, options.preprocess, resize=resize, prunes=False)
+        held = open_network_file(network, preprocess, resize=resize, prunes=False)
         shape = held.start.architecture.input_shape
         if len(shape) != 3:
             raise UsageError(
@@ -193,9 +193,10 @@ def open_start(
             )
         images = held.normalisation
         return StartingPoint(network, options, held.start, images.mean, images.std, images.preprocess)
-    if options.preprocess is not None:
+    if preprocess.is_given:
         raise UsageError(
-            "--preprocess is for ONNX and .enx files; others take it from their images", code="E024"
+            "how images are prepared is said of ONNX and .enx files; others take mean and std of their images",
+            code="E024",
         )
     if options.classes is not None and options.weights is None:
         raise UsageError(
