@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -130,6 +131,21 @@ def test_checkpoints_of_a_files_training_export(
     refused = invoke("export", digits, "-o", tmp_path / "again.onnx")
     assert refused.exit_code == 2
     assert "name a checkpoint of `enxuto train" in " ".join(refused.stderr.split())
+
+
+@pytest.mark.parametrize(
+    ("form", "says"), [("onnx", "is an ONNX file already"), ("enx", "becomes ONNX by `enxuto decompress")]
+)
+def test_export_of_a_file_alone_names_what_makes_onnx_of_it(
+    form: str, says: str, invoke: Invoke, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At once: PyTorch is not loaded for it."""
+    monkeypatch.setitem(sys.modules, "enxuto.export", None)  # whose import then fails
+    refused = invoke("export", f"net.{form}", "-o", tmp_path / "again.onnx")
+    assert refused.exit_code == 2
+    told = " ".join(refused.stderr.split())
+    assert says in told
+    assert "name a checkpoint of `enxuto train" in told
 
 
 def test_train_begins_with_weights_of_a_zoo_network(

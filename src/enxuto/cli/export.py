@@ -84,7 +84,9 @@ def run(
     network_options: NetworkOptions,
 ) -> None:
     """Export; see `HELP`."""
-    from enxuto.export import export_onnx
+    if is_model_file(network) and options.weights is None:
+        raise UsageError(_say_what_makes_onnx(network), code="E023")
+    from enxuto.export import export_onnx  # takes seconds, as PyTorch does
 
     chosen = network_options.read(network)
     preprocess = None if options.preprocess is None else read_preprocess(options.preprocess)
@@ -115,6 +117,15 @@ def run(
     _show(exported, network, fresh=fresh, as_json=options.as_json)
 
 
+def _say_what_makes_onnx(network: str) -> str:
+    """What to do with a model file and no checkpoint: an .enx file is decoded, and an ONNX file is one already."""
+    words = shell_words([network])
+    trained = f"name a checkpoint of `enxuto train {words} …` by --weights"
+    if network.endswith(".enx"):
+        return f"{network} becomes ONNX by `enxuto decompress {words}`; to export what was trained from it, {trained}"
+    return f"{network} is an ONNX file already; {trained}"
+
+
 def _trained_file(
     network: str, weights: Path | None, preprocess: Preprocess | None, shape: tuple[int, ...] | None
 ) -> tuple[nn.Module, Preprocess | None, tuple[int, ...]]:
@@ -128,11 +139,7 @@ def _trained_file(
 
     checkpoint = read_checkpoint(weights)
     if checkpoint is None:
-        raise UsageError(
-            f"{network} is an ONNX or .enx file already; name a checkpoint of "
-            f"`enxuto train {shell_words([network])} …` by --weights",
-            code="E023",
-        )
+        raise UsageError(_say_what_makes_onnx(network), code="E023")
     if preprocess is None and checkpoint.preprocess is not None:
         preprocess = Preprocess.from_dict(checkpoint.preprocess)
     size = size_after(preprocess) if shape is None else (shape[-2], shape[-1])
