@@ -9,10 +9,10 @@ from onnx import TensorProto, helper, numpy_helper
 CLASSES = {"y": "classes"}
 
 
-def tiny_network() -> onnx.ModelProto:
+def tiny_network(channels: int = 1) -> onnx.ModelProto:
     """Two convolutions and a matrix for 8×8 images, ten classes."""
     generator = np.random.default_rng(0)
-    shapes = {"c1": (8, 1, 3, 3), "c2": (16, 8, 3, 3), "f": (10, 256)}
+    shapes = {"c1": (8, channels, 3, 3), "c2": (16, 8, 3, 3), "f": (10, 256)}
     weights = {
         name: generator.laplace(0, 1 / np.sqrt(np.prod(shape[1:])), shape) for name, shape in shapes.items()
     }
@@ -27,7 +27,7 @@ def tiny_network() -> onnx.ModelProto:
     ]
     graph = helper.make_graph(
         nodes, "tiny",
-        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", 1, 8, 8])],
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", channels, 8, 8])],
         [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["n", 10])],
         [numpy_helper.from_array(array.astype(np.float32), name) for name, array in weights.items()],
     )  # fmt: skip

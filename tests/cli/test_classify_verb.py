@@ -16,6 +16,7 @@ from typer.testing import Result
 import enxuto
 from enxuto.demo import TEST_IMAGES
 from enxuto.onnx_model.carried import PREPROCESS_KEY
+from tiny_classifier import tiny_network
 
 Invoke = Callable[..., Result]
 
@@ -67,6 +68,28 @@ def test_the_table_names_images_classes_and_percent(invoke: Invoke, digits: Path
     assert all(f"{number}.png" in found.stdout for number in range(3))
     assert found.stdout.count("%") == 15
     assert "L, x/255, NCHW" in found.stdout
+
+
+@pytest.mark.parametrize("words", [("--data", "photos"), ("--calibration", "photos"), ("--synthetic",)])
+def test_files_that_images_calibrated_need_no_word_on_preprocessing(
+    words: tuple[str, ...], invoke: Invoke, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where it was assumed: what is told to `compress` is told to no verb that takes its file."""
+    monkeypatch.chdir(tmp_path)
+    onnx.save(tiny_network(channels=3), "net.onnx")
+    Path("photos").mkdir()
+    for number, pixels in enumerate(np.random.default_rng(0).integers(0, 256, (40, 8, 8, 3), np.uint8)):
+        Image.fromarray(pixels).save(f"photos/{number}.png")
+    made = invoke("compress", "net.onnx", *words, "--bits", 8)
+    assert made.exit_code == 0, made.output
+    assert "no preprocessing is known" in made.stderr
+    for verb in (
+        ("classify", "net.enx", "photos/0.png"),
+        ("evaluate", "net.enx", "--data", "photos", "--reference", "net.onnx"),
+    ):
+        result = invoke(*verb)
+        assert result.exit_code == 0, result.output
+        assert "no preprocessing is known" not in result.stderr
 
 
 def test_names_and_preprocessing_can_be_said(invoke: Invoke, digits: Path, photos: Path) -> None:

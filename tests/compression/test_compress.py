@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from enxuto.data import preset
 from enxuto.demo import MODEL, TEST_IMAGES
 from enxuto.errors import BudgetError, DataError, UsageError
 from enxuto.opening import onnx_metadata, preprocess_of
+from tiny_classifier import tiny_network
 
 GREY = enxuto.Preprocess(channels="L")
 
@@ -156,6 +158,32 @@ def test_preprocessing_is_stored_and_unknown_preprocessing_warned_of(cache: Path
     assert onnx_metadata(enxuto.Model.from_proto(proto)) == {}
     with pytest.warns(UserWarning, match="preprocess="), pytest.raises(DataError):  # RGB for a grey network
         enxuto.compress(proto, data=TEST_IMAGES, max_kl=0.1, images=48, cache=cache)
+
+
+PIXELS = np.random.default_rng(0).integers(0, 256, (60, 8, 8, 3), np.uint8)
+INPUTS = enxuto.Preprocess().apply(list(PIXELS))
+PREPARED: dict[str, tuple[dict[str, Any], Any, bool]] = {
+    "images": ({"data": PIXELS}, enxuto.Preprocess(), True),
+    "images that calibrate": ({"calibration": PIXELS}, enxuto.Preprocess(), True),
+    "synthetic images": ({"synthetic": True}, enxuto.Preprocess(), True),
+    "images, as the caller says": (
+        {"data": PIXELS, "preprocess": {"divide_by": 128.0}}, enxuto.Preprocess(divide_by=128.0), False
+    ),
+    "inputs": ({"data": INPUTS}, None, False),
+    "inputs by name": ({"data": {"x": INPUTS}}, None, False),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("given", "stored", "warned"), PREPARED.values(), ids=PREPARED)
+def test_files_say_how_the_images_that_calibrated_were_prepared(
+    given: dict[str, Any], stored: enxuto.Preprocess | None, warned: bool, cache: Path
+) -> None:
+    """Also where it was assumed; what is no image has no preprocessing."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        small = enxuto.compress(tiny_network(channels=3), **given, bits=6, images=20, cache=cache)
+    assert preprocess_of(small.metadata) == stored
+    assert any("no preprocessing is known" in str(one.message) for one in caught) == warned
 
 
 @pytest.mark.parametrize(

@@ -24,7 +24,7 @@ from enxuto.calibration.running import samples_of
 from enxuto.calibration.sequences import single_steps
 from enxuto.compression.at_price import PricedModel, compress_at
 from enxuto.compression.excess import worse_than_mean
-from enxuto.compression.images import calibrating_images, images_of
+from enxuto.compression.images import calibrating_images, images_of, with_preparation
 from enxuto.compression.judge import Bounds, Judge, Judgement, ScoreJudge
 from enxuto.compression.output_judge import OutputJudge, check_bounds_fit, rows_by_bounds
 from enxuto.compression.retrainer import (
@@ -154,7 +154,7 @@ def compress_within(
         judged_outputs = find_losses(model, fed, outputs, threads=threads, labelled=labelled, rows=rows)
     if bounds.limits_answers:
         check_bounds_fit(bounds, judged_outputs)
-    metadata = {**learned_facts(model), **(metadata or {})}  # of what is given: calibration folds it
+    metadata = learned_facts(model) | with_preparation(metadata or {}, parts, preprocess)  # of what is given
     if kept := kinds_to_keep(model, judged_outputs, outputs, rows):
         metadata["outputs_are"] = kept
     if retrain is not None:

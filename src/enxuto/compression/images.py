@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from enxuto.calibration.synthetic import synthetic_images
-from enxuto.compression.split import load_images
+from enxuto.compression.split import ImageSplit, load_images
 from enxuto.data import Dataset, Preprocess
 from enxuto.data.image_feeding import image_samples
 from enxuto.data.samples import Samples, feeds_text
 from enxuto.errors import DataError, UsageError
 from enxuto.onnx_model import Model
+from enxuto.opening import preprocess_of
 from enxuto.runtime import Runner
 
-__all__ = ["calibrating_images", "images_of"]
+__all__ = ["calibrating_images", "images_of", "with_preparation"]
 
 
 def calibrating_images(
@@ -43,6 +46,19 @@ def images_of(model: Model, data: Dataset, preprocess: Preprocess) -> npt.NDArra
     found = image_samples(data, preprocess, inputs[0])
     (column,) = found.columns.values()
     return column if isinstance(column, np.ndarray) else found
+
+
+def with_preparation(
+    metadata: Mapping[str, Any], parts: ImageSplit, preprocess: Preprocess
+) -> dict[str, Any]:
+    """Return what a file says of its model, with how images were prepared, also where that was only assumed.
+
+    The file is fit to these inputs, so that who runs it needs the same.
+    """
+    known = dict(metadata)
+    if not parts.prepares_images or preprocess_of(known) is not None:
+        return known
+    return known | {"preprocess": preprocess.to_dict()}
 
 
 def _synthetic(model: Model, preprocess: Preprocess, count: int, seed: int) -> npt.NDArray[np.float32]:
