@@ -8,10 +8,13 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
+import onnx
 import pytest
 from typer.testing import Result
 
 from enxuto.cli.shared.progress import clock_time
+from tiny_classifier import tiny_network
 
 Invoke = Callable[..., Result]
 FEW = ("--limit", 40, "--levels", "5:6", "--methods", "midtread", "--workers", 0)
@@ -51,6 +54,29 @@ def test_a_curve_goes_on_with_what_is_recorded(
     assert "merged: 5 points added" in other.stderr
     assert "3 of 3 points are recorded already" in other.stderr
     assert "digits: all points" in other.stdout
+
+
+@pytest.mark.parametrize("words", [(), ("--bits", 3)], ids=["default", "bits"])
+@pytest.mark.parametrize("known", ["stored", "assumed", "said", "named arrays"])
+def test_a_point_is_of_the_file_that_compress_writes(
+    known: str, words: tuple[object, ...], invoke: Invoke, digits: Path, images: Path, tmp_path: Path
+) -> None:
+    """Its bytes, whatever the file says of preprocessing."""
+    said = ("--preprocess", "resnet-cifar") if known == "said" else ()
+    if known != "stored":
+        onnx.save(tiny_network(channels=3), digits)
+        pixels = np.random.default_rng(0).integers(0, 256, (40, 8, 8, 3), np.uint8)
+        np.savez(images, images=pixels, labels=np.arange(40) % 10)
+    if known == "named arrays":
+        np.savez(images, x=np.random.default_rng(0).standard_normal((40, 3, 8, 8)).astype(np.float32))
+    made = invoke("compress", digits, *said, *words)
+    assert made.exit_code == 0, made.output
+    shown = invoke("curve", digits, "--data", images, *said, "--methods", "enxuto", "--images", 0, "--workers", 0,
+                   "--bits", 3, "--output", tmp_path / "study", "--json")  # fmt: skip
+    assert shown.exit_code == 0, shown.output
+    bits = 3 if words else None
+    (point,) = [one for one in json.loads(shown.stdout)["models"][0]["points"] if one["bits"] == bits]
+    assert point["file_bytes"] == digits.with_suffix(".enx").stat().st_size
 
 
 def test_a_point_that_fails_is_told_and_ends_with_1(

@@ -242,7 +242,7 @@ def test_curve_compare_and_evaluate_say_the_same_of_outputs(
     """To the last digit, and NumPy nearly so."""
     np.savez(tmp_path / "a.npz", x=random.random((12, 1, 16, 16)).astype(np.float32))
     data = ("--data", tmp_path / "a.npz")
-    compress(Model.read(sharpener), rounding="trellis").save(tmp_path / "a.enx")
+    compress(Model.read(sharpener), steps="checked").save(tmp_path / "a.enx")
     few = ("--methods", "enxuto", "--bits", 8, "--images", 0, "--workers", 0, "-o", tmp_path / "s")
     curve = invoke("curve", sharpener, *data, *few, "--json")
     assert curve.exit_code == 0, curve.output
@@ -269,7 +269,7 @@ def test_curve_compare_and_evaluate_say_the_same_of_outputs(
 def test_compress_curve_compare_and_evaluate_say_the_same_of_classes(
     invoke: Invoke, digits: Path, images: Path, tmp_path: Path
 ) -> None:
-    compress(Model.read(digits), rounding="trellis").save(tmp_path / "a.enx")
+    compress(Model.read(digits), steps="checked").save(tmp_path / "a.enx")
     how = preprocess_of(load_with_metadata(digits)[1])
     assert how is not None
     subject = Subject.open("digits", digits, str(images), {}, how)

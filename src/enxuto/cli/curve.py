@@ -39,9 +39,10 @@ if TYPE_CHECKING:
 
 HELP = """Compress models in many ways, evaluate each file, and show rate against accuracy beside published results.
 
-The ways are the source's grid (dead-zone with six δ, μ-law, 2^2 to 2^24 levels, minifloats, half), enxuto's default
-scheme at several bits per weight, and calibrated rounding at several prices. Images that calibrate judge no point:
-they are `--images` of `--data`, or as many of `--calibration`. `--images 0` leaves out calibrated rounding.
+The ways are the source's grid (dead-zone with six δ, μ-law, 2^2 to 2^24 levels, minifloats, half), the files that
+`enxuto compress` makes by default and with `--bits`, and calibrated rounding at several prices. The row of the original
+is an `.enx` file of exact weights. Images that calibrate judge no point: they are `--images` of `--data`, or as many of
+`--calibration`. `--images 0` leaves out calibrated rounding.
 
 With arrays by input name as data, with `--outputs`, and where a model gives no scores of classes, points show the
 signal-to-noise ratio of values and the divergence of classes instead; of arrays with labels top-1 too.

@@ -10,8 +10,9 @@ included, Δ = 2/2^i (μ-law: 2^i levels, x_max = 1, μ = 2^i), i = 2…24; half
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
@@ -66,11 +67,15 @@ _EVERYTHING = (Role.KERNEL, Role.DEPTHWISE, Role.MATRIX, Role.BIAS, Role.NORM)
 
 @dataclass(frozen=True)
 class ModeInput:
-    """What modes compress: a model, with how many threads, and its calibration for modes that need it."""
+    """What modes compress: a model, with how many threads, and its calibration for modes that need it.
+
+    metadata: of the file that `enxuto compress` makes of the model.
+    """
 
     model: Model
     threads: int
     calibration: Callable[[], Calibration]
+    metadata: Mapping[str, Any] = field(default_factory=dict)
 
 
 def grid_settings(
@@ -90,8 +95,8 @@ def grid_settings(
 
 
 def default_settings(bits: Iterable[float]) -> list[Settings]:
-    """Settings of enxuto's own modes: the default, and its steps scaled to so many bits per weight of the file."""
-    both = {"mode": "default", "method": DEFAULT_METHOD, "rounding": "trellis"}
+    """Settings of files as `enxuto compress` makes them: by default, and of so many bits per weight (`--bits`)."""
+    both = {"mode": "default", "method": DEFAULT_METHOD, "rounding": "trellis", "steps": "checked"}
     return [{**both, "i": 32, "bits": None}, *({**both, "i": value, "bits": value} for value in bits)]
 
 
@@ -139,13 +144,16 @@ def _grid(settings: Mapping[str, Any], source: ModeInput) -> CompressedModel:
 
 
 def _default(settings: Mapping[str, Any], source: ModeInput) -> CompressedModel:
-    return compress(
-        source.model,
-        bits=settings["bits"],
-        rounding=settings["rounding"],
-        threads=source.threads,
-        steps=settings.get("steps", "balanced"),
-    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # what synthetic inputs let doubt is measured here on the user's own
+        return compress(
+            source.model,
+            bits=settings["bits"],
+            rounding=settings["rounding"],
+            metadata=dict(source.metadata),
+            threads=source.threads,
+            steps=settings["steps"],
+        )
 
 
 def _compress_calibrated(settings: Mapping[str, Any], source: ModeInput) -> CompressedModel:

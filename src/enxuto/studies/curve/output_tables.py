@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from enxuto.metrics.losses import decibels
-from enxuto.studies.curve.tables import Curve
+from enxuto.studies.curve.tables import ORIGINALS_FILE, Curve
 from enxuto.tables import Table
 from enxuto.weights.tables import rows_to_csv
 
@@ -45,7 +45,7 @@ def outputs_table(curve: Curve) -> Table:
         f"{curve.model}: all points",
         columns,
         tuple(rows),
-        f"{about}. SNR of values; answers of classes{_doubt(curve)}",
+        f"{about}. {ORIGINALS_FILE}. SNR of values; answers of classes{_doubt(curve)}",
     )
 
 

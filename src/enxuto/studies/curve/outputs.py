@@ -34,7 +34,7 @@ from enxuto.opening import load
 from enxuto.studies.curve.calibration import CalibrationSplit
 from enxuto.studies.curve.modes import ModeInput, compress_by_mode
 from enxuto.studies.curve.points import ORIGINAL, measure_rate, resolve
-from enxuto.studies.curve.prepared import hash_model
+from enxuto.studies.curve.prepared import facts_of_task, hash_model
 from enxuto.studies.kinds import CURVE_OUTPUTS, make_point
 from enxuto.study.point import Point, Task
 
@@ -104,7 +104,7 @@ def measure_outputs(task: Task) -> dict[str, Any]:
             "the model or the data are not those that this study began with; use another folder for them",
             code="E080",
         )
-    source = ModeInput(prepared.model, task.threads, prepared.calibration)
+    source = ModeInput(prepared.model, task.threads, prepared.calibration, facts_of_task(task))
     compressed = compress_by_mode(task.settings["compress"], source)
     judged = prepared.judge(compressed)
     return {

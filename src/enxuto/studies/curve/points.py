@@ -29,7 +29,14 @@ from enxuto.onnx_model import Model, Role
 from enxuto.runtime import Runner
 from enxuto.studies.curve.calibration import CalibrationSplit, load_calibration
 from enxuto.studies.curve.modes import ModeInput, compress_by_mode
-from enxuto.studies.curve.prepared import BATCH, FiniteScores, Prepared, hash_model, prepare_task
+from enxuto.studies.curve.prepared import (
+    BATCH,
+    FiniteScores,
+    Prepared,
+    facts_of_task,
+    hash_model,
+    prepare_task,
+)
 from enxuto.studies.kinds import CURVE_CALIBRATE, CURVE_MEASURE, make_point
 from enxuto.study.identity import content_hash
 from enxuto.study.point import Point, Task
@@ -153,7 +160,7 @@ def measure_point(task: Task) -> dict[str, Any]:
     """Compress, decode, evaluate: the values of one point, shares 0…1."""
     prepared = prepare_task(task)
     mode = task.settings["compress"]["mode"]
-    source = ModeInput(prepared.model, task.threads, lambda: load_calibration(task))
+    source = ModeInput(prepared.model, task.threads, lambda: load_calibration(task), facts_of_task(task))
     compressed = compress_by_mode(task.settings["compress"], source)
     return {
         "model": task.paths["name"],

@@ -21,17 +21,27 @@ from numpy.typing import NDArray
 
 from enxuto.calibration.answers import kind_of_scores
 from enxuto.data import Dataset, Preprocess, open_dataset
+from enxuto.enx.ledger import original_sizes
 from enxuto.enx.signature import is_enx
 from enxuto.errors import DataError
 from enxuto.evaluation import predict_batches
 from enxuto.metrics import ScoreKind
 from enxuto.onnx_model import Model, files
-from enxuto.opening import load
+from enxuto.opening import load, load_with_metadata, onnx_metadata, plain_preprocess_of, preprocess_of
 from enxuto.runtime import Runner
 from enxuto.studies.curve.calibration import CalibrationSplit
 from enxuto.study.point import Task
 
-__all__ = ["BATCH", "ChoosingSplit", "FiniteScores", "Prepared", "hash_model", "prepare", "prepare_task"]
+__all__ = [
+    "BATCH",
+    "ChoosingSplit",
+    "FiniteScores",
+    "Prepared",
+    "facts_of_task",
+    "hash_model",
+    "prepare",
+    "prepare_task",
+]
 
 BATCH = 64
 """Images that a model is given at a time."""
@@ -172,6 +182,28 @@ class FiniteScores:
         scores[wrong] = 1 / max(1, math.prod(scores.shape[1:]))
         self.broken += int(wrong.sum())
         return scores
+
+
+def facts_of_task(task: Task) -> dict[str, Any]:
+    """Return the metadata that `enxuto compress` gives the file that it makes of a point's model."""
+    settings = task.settings
+    return dict(
+        _facts_of_file(task.paths["model"], settings["model_hash"], json.dumps(settings["preprocess"]))
+    )
+
+
+@lru_cache(maxsize=8)
+def _facts_of_file(path: str, model_hash: str, preprocess: str) -> dict[str, Any]:
+    """The same for a model at a path, with the hash of its bytes; measuring xz takes a while.
+
+    preprocess: JSON of that of the images. One that is known nowhere, and assumed to be
+    division by 255, is told by no file; one that the user asked for in these very words cannot be told from it.
+    """
+    model, metadata = load_with_metadata(path)
+    how, facts = Preprocess.from_dict(json.loads(preprocess)), dict(onnx_metadata(model))
+    if preprocess_of(metadata) is not None or how != plain_preprocess_of(model):
+        facts["preprocess"] = how.to_dict()
+    return facts if is_enx(path) else facts | {"original": original_sizes(path)}
 
 
 def hash_model(model: Path) -> str:

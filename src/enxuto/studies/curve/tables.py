@@ -18,6 +18,7 @@ from enxuto.weights.tonin_published import BEST, find_published
 __all__ = [
     "KINDS",
     "MAX_DROP",
+    "ORIGINALS_FILE",
     "Curve",
     "best_table",
     "curve_csv",
@@ -30,6 +31,8 @@ __all__ = [
 
 MAX_DROP = 0.8
 """Points of top-1 that the source's best settings may lose (its section 4)."""
+ORIGINALS_FILE = "The original's file is an .enx file of exact weights"
+"""What the bytes in the row of the original are of, for captions."""
 
 _GRID = "the source's grid"
 KINDS = (_GRID, DEFAULT_METHOD, CALIBRATED_METHOD)
@@ -221,7 +224,7 @@ def points_table(curve: Curve) -> Table:
         f"{curve.model}: all points",
         columns,
         tuple(rows),
-        f"{curve.about}. Precision, recall, F1: macro averages{_exact_note(curve)}",
+        f"{curve.about}. {ORIGINALS_FILE}. Precision, recall, F1: macro averages{_exact_note(curve)}",
     )
 
 

@@ -207,7 +207,7 @@ def _name_apart(found: Sequence[ToninNetwork], apart: Sequence[tuple[str, str]])
 
 def own_settings(network: ToninNetwork) -> list[dict[str, Any]]:
     """Settings of enxuto's own files: the default, calibrated at each size, and files retrained elsewhere."""
-    settings = [{**one, "steps": "checked"} for one in default_settings([])]  # as the command line has it
+    settings = default_settings([])
     if network.split is not None:
         settings += calibrated_settings(network.sizes, network.split.to_dict())
     settings += [
