@@ -1,4 +1,4 @@
-"""What `compress --retrain` says while it trains."""
+"""What `compress` says of the files that it tries, in a search and while it trains."""
 
 from __future__ import annotations
 
@@ -6,9 +6,11 @@ from dataclasses import replace
 
 import pytest
 
+from enxuto.cli.shared.calibration_results import say_trial
 from enxuto.cli.shared.retraining_results import say_check
 from enxuto.compression.judge import Judgement
 from enxuto.compression.retrainer import RetrainingCheck
+from enxuto.compression.search import Trial
 
 CHECK = RetrainingCheck(
     images=64_000, seconds=90.0, price=1e-6, bytes=43_210,
@@ -32,3 +34,30 @@ def test_a_file_made_on_the_way_is_said_to_be_that(
     [line] = capsys.readouterr().err.splitlines()
     assert line.endswith(end)
     assert "43,210 B" in line
+
+
+LABELLED = Judgement(
+    5000, 97.99, 0.5, (-0.2, 1.0), 99.5, (99.0, 99.8), 0.0006274, "hash", original_top1=98.49
+)
+
+
+@pytest.mark.parametrize("judgement", [None, CHECK.judgement, LABELLED], ids=["none", "answers", "labels"])
+@pytest.mark.parametrize(
+    ("fits", "most", "end"),
+    [
+        (True, None, "fits"),
+        (False, None, "too lossy"),
+        (True, 2_000_000, "fits"),
+        (False, 1_000_000, "larger than the 1,000,000 B asked for"),
+    ],
+)
+def test_a_file_that_was_tried_takes_one_line_of_a_terminal(
+    judgement: Judgement | None, fits: bool, most: int | None, end: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    if most is not None:
+        judgement = None  # a size and a bound on answers are not searched together
+    say_trial(Trial(1e-6, 1_234_567, judgement, fits), most)
+    [line] = capsys.readouterr().err.splitlines()
+    assert line.startswith("tried 1,234,567 B")
+    assert line.endswith(end)
+    assert len(line) <= 80

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import warnings
 from pathlib import Path
 
@@ -148,6 +149,15 @@ def test_a_size_is_spent_on_all_tensors_together_and_normalisation_is_folded() -
     assert plain.steps is None
 
 
+@pytest.mark.parametrize(
+    ("finer", "says"),
+    [(0.0, "the usual"), (-1.0, "twice the usual"), (1.0, "half the usual"), (-0.75, "1.68 times the usual")],
+)
+def test_steps_are_told_in_words(finer: float, says: str) -> None:
+    told = StepsReport(inputs="noise", octaves_finer=finer, kept="40.0 dB", fits=True).describe()
+    assert told.endswith(f"keep 40.0 dB; steps are {says}")
+
+
 def test_the_command_says_what_was_fed_and_what_outputs_keep(tmp_path: Path) -> None:
     def run(*options: str) -> str:
         found = CliRunner().invoke(
@@ -161,7 +171,8 @@ def test_the_command_says_what_was_fed_and_what_outputs_keep(tmp_path: Path) -> 
         "on synthetic inputs ('image': images (1, 8, 8), preprocessed) the file's outputs keep about 99."
         in told
     )
-    assert "times the usual" in told
+    assert re.search(r"steps are (twice|half|[0-9.]+ times) the usual$", told)
+    assert "an estimate that is low where true data give surer answers" in told
     assert "synthetic inputs" not in run("--steps", "balanced")
     steps = json.loads(run("--json"))["steps"]
     assert steps["fits"] is True

@@ -48,6 +48,7 @@ _AIM = 0.8  # of what may be lost, where steps become finer
 _LITTLE, _MORE = 0.2, 0.4  # of what may be lost: where less is, steps become coarser until the second is
 _FINEST, _COARSEST = -24, 4  # quarter octaves
 _LEAP = 8  # quarter octaves, where a loss is not finite or none
+_ESTIMATED = "an estimate that is low where true data give surer answers"
 
 
 @dataclass(frozen=True)
@@ -74,8 +75,9 @@ class StepsReport:
             return text
         if self.fits is False:
             text += ", less than the default promises"
-        usual = "the usual" if self.octaves_finer == 0 else f"2^{-self.octaves_finer:+.2f} times the usual"
-        return f"{text}; steps are {usual}"
+        factor = 2.0**-self.octaves_finer
+        times = {0.5: "half ", 1.0: "", 2.0: "twice "}.get(factor, f"{factor:.3g} times ")
+        return f"{text}; steps are {times}the usual"
 
     def to_dict(self) -> dict[str, Any]:
         """Return JSON-safe values."""
@@ -117,7 +119,7 @@ class Promise:
         ]
         if changed:
             share = 100 * (1 - min(1.0, max(changed)))
-            facts.append(f"about {share:.1f} % of the answers, as estimated for real inputs")
+            facts.append(f"about {share:.1f} % of the answers, {_ESTIMATED}")
         binary = [one.loss for one in judged.outputs if one.kind == "binary"]
         facts += [f"a divergence of {max(binary):.2g} nats"] if binary else []
         return "; ".join(facts)

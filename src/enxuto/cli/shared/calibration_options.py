@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -276,8 +277,9 @@ class CalibrationOptions(DataOptions):
             split = split_for_training(data, calibration, bounds, self.images, self.seed)
         return compress_within(
             model, bounds, split, preprocess, images=self.images, metadata=metadata, roles=roles,
-            keep_exact=keep_exact, seed=self.seed, threads=threads, progress=progress, on_trial=say_trial,
-            outputs=parse_outputs(self.outputs), score=score, retrain=retrain, on_check=say_check,
+            keep_exact=keep_exact, seed=self.seed, threads=threads, progress=progress,
+            on_trial=partial(say_trial, most=most), outputs=parse_outputs(self.outputs), score=score, retrain=retrain,
+            on_check=say_check,
         )  # fmt: skip
 
     def inputs_of_images(

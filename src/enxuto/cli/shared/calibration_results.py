@@ -19,22 +19,25 @@ __all__ = ["describe_answers", "image_counts", "result_json", "say_trial", "show
 _BAR = 8  # characters
 
 
-def say_trial(trial: Trial) -> None:
-    """Write on stderr what a trial of the search came to."""
+def say_trial(trial: Trial, most: int | None = None) -> None:
+    """Write on stderr what a trial of the search came to, in a line of 80 columns. most: the bytes asked for."""
     judged = "" if trial.judgement is None else "  " + describe_answers(trial.judgement)
     if trial.score is not None:
         judged += f"  judge {trial.score.compressed:.6g} of {trial.score.original:.6g}"
-    note(f"tried {trial.bytes:,} B{judged}  {'fits' if trial.fits else 'exceeds a bound'}")
+    end = "fits" if trial.fits else "too lossy"
+    if most is not None and trial.bytes > most:
+        end = f"larger than the {most:,} B asked for"
+    note(f"tried {trial.bytes:,} B{judged}  {end}")
 
 
 def describe_answers(judgement: Judgement) -> str:
     """Return the measures of a judgement in a few words."""
     top = ""
     if judgement.drop is not None:
-        top = f"top-1 {judgement.top1:.2f} % of {judgement.original_top1:.2f} %, {judgement.drop:+.2f} points lost, "
+        top = f"top-1 {judgement.top1:.2f} of {judgement.original_top1:.2f} %, "
     if judgement.values_loss is not None or judgement.agreement is None:
         return f"{top}{judgement.describe()}"
-    return f"{top}{judgement.agreement:.2f} % same, KL {judgement.kl:.3g}"
+    return f"{top}{judgement.agreement:.2f} % same, KL {judgement.kl:.2g}"
 
 
 def result_json(result: CalibratedResult) -> dict[str, Any]:
