@@ -7,6 +7,8 @@ import csv
 import importlib.util
 import itertools
 import re
+import shutil
+import subprocess
 import sys
 from fnmatch import fnmatch
 from pathlib import Path
@@ -144,6 +146,19 @@ def test_files_of_commands_exist_or_are_made_before(page: Path) -> None:
         assert one.named or not set(one.made) & set(own), f"{one}: {one.made} is made above already"
         made += one.made
         own += one.made
+
+
+def test_what_the_first_commands_of_the_readme_make_is_no_part_of_a_checkout() -> None:
+    if not (ROOT / ".git").exists() or shutil.which("git") is None:
+        pytest.skip("this is no checkout, or there is no git")
+    text = (ROOT / "README.md").read_text()
+    last = text[: text.index("With a model and photos of your own")].count("\n")
+    made = [path for one in commands_of(ROOT / "README.md") if one.line <= last for path in one.made]
+    assert "restored.onnx" in made
+    for path in made:
+        assert subprocess.run(["git", "check-ignore", "-q", path], cwd=ROOT, check=False).returncode == 0, (
+            path
+        )
 
 
 def exists(path: str) -> bool:
