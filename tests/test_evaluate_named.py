@@ -64,9 +64,11 @@ def test_labels_alone_tell_top1_and_nothing_else() -> None:
     labels[:6] = (labels[:6] + 1) % 4
     found = enxuto.evaluate(ORIGINAL, {"v": X, "labels": labels}, threads=1)
     assert found.top1 == 75
+    assert repr(found) == f"<Judgement: {len(X)} samples, top-1 75.00 %>"
     assert (found.agreement, found.drop, found.original_top1, found.outputs) == (None, None, None, ())
     both = enxuto.evaluate(OTHER, {"v": X, "labels": labels}, reference=ORIGINAL, threads=1)
     assert both.original_top1 == 75
+    assert f"top-1 {both.top1:.2f} of 75.00 %, {SAME:.2f} % same answers, KL " in repr(both)
     assert both.agreement == pytest.approx(SAME)
 
 

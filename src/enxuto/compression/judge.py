@@ -214,8 +214,9 @@ class Judgement:
         return f"<Judgement: {self.samples:,} samples, {self.describe()}>"
 
     def describe(self) -> str:
-        """Return the answers and the signal in a few words."""
-        facts = [] if self.top1 is None or self.agreement is not None else [f"top-1 {self.top1:.2f} %"]
+        """Return right answers where there are labels, equal answers and the signal in a few words."""
+        of = "" if self.original_top1 is None else f" of {self.original_top1:.2f}"
+        facts = [] if self.top1 is None else [f"top-1 {self.top1:.2f}{of} %"]
         if self.agreement is not None:
             facts.append(f"{self.agreement:.2f} % same answers, KL {self.kl:.3g} nats")
         if self.snr_db is not None:
