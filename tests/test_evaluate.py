@@ -134,8 +134,8 @@ def test_rows_for_people(data: Dataset) -> None:
     result: Evaluation = evaluate(reads, data, preprocess=RAW, reference=reads)
     rows = dict(result.rows())
     assert rows["samples"] == f"100 (seed 7, data {data.hash})"
-    assert rows["top-1"] == "90.00% (95 % interval 82.56% – 94.48%)"
-    assert rows["agrees with the reference"] == "100.00% of top-1 answers"
+    assert rows["top-1"] == "90.00 % (95 % interval 82.56 to 94.48)"
+    assert rows["same answers"] == "100.00 % (95 % interval 96.30 to 100.00)"
     assert "KL from the reference" not in dict(evaluate(reads, data, preprocess=RAW).rows())
     name, support, _, recall, _ = result.class_rows()[0]
     assert (name, support, recall) == ("a", 25, 22 / 25)

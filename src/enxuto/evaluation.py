@@ -25,6 +25,7 @@ from enxuto.metrics import (
     wilson_interval,
 )
 from enxuto.metrics.scores import check_labels
+from enxuto.tables import as_percent, interval_in_percent
 
 __all__ = [
     "Evaluation",
@@ -92,11 +93,12 @@ class Evaluation:
 
     def __repr__(self) -> str:
         low, high = self.top1_interval
-        text = f"<Evaluation: top-1 {self.top1:.2%} ({low:.2%} to {high:.2%}) on {self.samples:,} samples"
+        top1 = f"{as_percent(self.top1)} {interval_in_percent(low, high)}"
+        text = f"<Evaluation: top-1 {top1} on {self.samples:,} samples"
         if self.lost is not None:
             text += f", {100 * self.lost:+.2f} points lost against the reference"
         if self.agreement is not None:
-            text += f", {self.agreement:.2%} same answers"
+            text += f", {as_percent(self.agreement)} same answers"
         return f"{text}>" if self.kl is None else f"{text}, KL {self.kl:.3g} nats>"
 
     @property
@@ -125,18 +127,18 @@ class Evaluation:
         metrics = self.metrics
         rows = [("samples", f"{self.samples:,} (seed {self.seed}, data {self.data_hash})")]
         for k, share in metrics["top"].items():
-            interval = f" (95 % interval {low:.2%} – {high:.2%})" if k == "1" else ""
-            rows.append((f"top-{k}", f"{share:.2%}{interval}"))
+            interval = f" {interval_in_percent(low, high)}" if k == "1" else ""
+            rows.append((f"top-{k}", f"{as_percent(share)}{interval}"))
         names = ("macro_accuracy", "macro_precision", "macro_recall", "macro_f1")
-        rows += [(name.replace("_", " "), f"{metrics[name]:.2%}") for name in names]
+        rows += [(name.replace("_", " "), as_percent(metrics[name])) for name in names]
         rows += [("MRR", f"{metrics['mrr']:.4f}"), ("NDCG", f"{metrics['ndcg']:.4f}")]
-        if self.lost is not None and self.lost_interval is not None:
+        if self.lost is not None and self.lost_interval is not None and self.reference_top1 is not None:
             least, most = (100 * end for end in self.lost_interval)
             interval = f"(95 % interval {least:+.2f} to {most:+.2f})"
-            rows.append(("top-1 of the reference", f"{self.reference_top1:.2%}"))
-            rows.append(("lost against it", f"{100 * self.lost:+.2f} points {interval}"))
+            rows.append(("reference's top-1", as_percent(self.reference_top1)))
+            rows.append(("lost", f"{100 * self.lost:+.2f} points {interval}"))
         if self.agreement is not None:
-            rows.append(("agrees with the reference", f"{self.agreement:.2%} of top-1 answers"))
+            rows.append(_same_answers(self.agreement, self.samples))
         return [*rows, *_divergence_rows(self.kl, self.scores_are, self.reference_are)]
 
     def class_rows(self) -> list[tuple[str, int, float, float, float]]:
@@ -239,7 +241,7 @@ class ReferenceComparison:
         """(name, value) pairs for a table that people read."""
         return [
             ("samples", f"{self.samples:,} (seed {self.seed}, data {self.data_hash}), without labels"),
-            ("agrees with the reference", f"{self.agreement:.2%} of top-1 answers"),
+            _same_answers(self.agreement, self.samples),
             *_divergence_rows(self.kl, self.scores_are, self.reference_are),
         ]
 
@@ -273,6 +275,12 @@ def compare_with_reference(
         result.scores_are,
         result.reference_are,
     )
+
+
+def _same_answers(agreement: float, samples: int) -> tuple[str, str]:
+    """The row of equal answers, with their interval (Wilson's)."""
+    interval = interval_in_percent(*wilson_interval(round(agreement * samples), samples))
+    return "same answers", f"{as_percent(agreement)} {interval}"
 
 
 def _divergence_rows(kl: float | None, ours: str | None, theirs: str | None) -> list[tuple[str, str]]:

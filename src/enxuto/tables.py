@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from enxuto.escaping import markdown_text, one_line
 
-__all__ = ["Table", "as_markdown"]
+__all__ = ["Table", "as_markdown", "as_percent", "interval_in_percent"]
 
 
 @dataclass(frozen=True)
@@ -30,3 +30,13 @@ def as_markdown(tables: Sequence[Table]) -> str:
         lines = [f"## {markdown_text(table.title)}", "", rows[0], f"| {sides} |", *rows[1:]]
         parts.append("\n".join([*lines, "", one_line(table.caption) + ".", ""]))
     return "\n".join(parts)
+
+
+def as_percent(share: float, digits: int = 2) -> str:
+    """A share, 0…1, in the form in which all verbs show one to people: `97.65 %`."""
+    return f"{100 * share:.{digits}f} %"
+
+
+def interval_in_percent(low: float, high: float) -> str:
+    """The 95 % interval of a share, in the form in which all verbs show one: `(95 % interval 96.10 to 98.60)`."""
+    return f"(95 % interval {100 * low:.2f} to {100 * high:.2f})"

@@ -23,7 +23,7 @@ def test_an_original_and_its_small_file(invoke: Invoke, digits: Path, images: Pa
     assert invoke("compress", digits, "--bits", 0.8, "-o", small).exit_code == 0
     shown = invoke("compare", digits, small, "--data", images, "--sheet", sheet, "--limit", 100)
     assert shown.exit_code == 0, shown.output
-    for words in ("equal answers", "McNemar", "changed answers", "output, dB", "confusion"):
+    for words in ("same answers", "McNemar", "changed answers", "output, dB", "confusion"):
         assert words in shown.stdout
     assert "images whose answer changed" in shown.stderr
     assert sheet.stat().st_size > 1000

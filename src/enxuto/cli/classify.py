@@ -13,6 +13,7 @@ from enxuto.cli.shared.common_options import Json, Threads
 from enxuto.cli.shared.preprocess_options import PreprocessOptions
 from enxuto.cli.shared.provenance import provenance
 from enxuto.cli.shared.terminal import print_json, progress_bar, show_table, warn
+from enxuto.tables import as_percent
 
 if TYPE_CHECKING:
     from enxuto.classifier import ClassScore, LoadedModel
@@ -111,7 +112,7 @@ def _show(source: Path, preprocess: Preprocess, answers: list[tuple[Path, list[C
         (
             "" if place else str(path),
             found.name,
-            f"{found.probability:.1%}",
+            as_percent(found.probability, 1),
             "" if place else f"{milliseconds:.1f}",
         )
         for path, classes, milliseconds in answers

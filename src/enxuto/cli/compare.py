@@ -24,6 +24,7 @@ from enxuto.cli.shared.preprocess_options import PreprocessOptions
 from enxuto.cli.shared.provenance import provenance
 from enxuto.cli.shared.terminal import note, print_json, progress_bar, say, show_table, warn
 from enxuto.errors import DataError, ModelError, UsageError
+from enxuto.tables import as_percent
 
 if TYPE_CHECKING:
     from enxuto.compare import AnswerComparison, LayerDifference
@@ -212,7 +213,8 @@ def _warn_of_chance(answers: AnswerComparison, model: Model, name: str) -> None:
     )
     if not chance.better:
         warn(
-            f"{name}: top-1, {chance.right} of {chance.samples}, is no better than chance ({chance.expected:.1%}): "
+            f"{name}: top-1, {chance.right} of {chance.samples}, is no better than chance "
+            f"({as_percent(chance.expected, 1)}): "
             "are the labels those of the model, in its order, and the preprocessing its own?"
         )
     elif chance.order_doubt is not None:
@@ -225,8 +227,8 @@ def _show_answers(answers: AnswerComparison, title: str) -> None:
     least, most = (100 * end for end in answers.accuracy_drop_interval)
     rows = [
         ("samples", f"{values['samples']:,} (seed {values['seed']}, data {values['data_hash']})"),
-        ("top-1 of A", f"{values['top1'][0]:.2%}"),
-        ("top-1 of B", f"{values['top1'][1]:.2%}"),
+        ("top-1 of A", as_percent(values["top1"][0])),
+        ("top-1 of B", as_percent(values["top1"][1])),
         (
             "lost by B",
             f"{100 * answers.accuracy_drop:+.2f} points (95 % interval {least:+.2f} to {most:+.2f})",
@@ -236,7 +238,7 @@ def _show_answers(answers: AnswerComparison, title: str) -> None:
         ("right in B only", f"{counts['only second']:,}"),
         ("wrong in both", f"{counts['neither']:,}"),
         ("chance of such a difference", f"{answers.p_value:.3g} (McNemar, exact)"),
-        ("equal answers", f"{answers.agreement:.2%}"),
+        ("same answers", as_percent(answers.agreement)),
     ]
     if answers.kl is not None:
         kinds = " and ".join(dict.fromkeys(answers.scores_are))
@@ -295,7 +297,7 @@ def _show_layers(layers: list[LayerDifference], images: int, *, every: bool) -> 
         [
             (
                 layer.name, layer.role, "×".join(map(str, layer.shape)), _decibel(layer.weight_snr),
-                f"{layer.largest / layer.rms:.3g}" if layer.rms else "–", f"{layer.changed:.1%}",
+                f"{layer.largest / layer.rms:.3g}" if layer.rms else "–", as_percent(layer.changed, 1),
                 "–" if layer.output_snr is None else _decibel(layer.output_snr),
             )
             for layer in shown

@@ -17,6 +17,7 @@ from enxuto.cli.shared.ledger import show_ledger
 from enxuto.cli.shared.provenance import provenance
 from enxuto.cli.shared.terminal import human_bytes, note, note_command, print_json, progress_bar, show_table
 from enxuto.progress import Progress
+from enxuto.tables import as_percent
 
 if TYPE_CHECKING:
     from enxuto.compression.judge import Bounds
@@ -174,11 +175,11 @@ def _bytes(ledger: Ledger, name: str) -> int:
 
 def _show_answers(original: Evaluation, first: _CompressedFile, second: _CompressedFile, images: int) -> None:
     size = _bytes(first.ledger, "ONNX file")
-    rows = [("original ONNX", human_bytes(size), "1.0×", f"{original.top1:.2%}", "")]
+    rows = [("original ONNX", human_bytes(size), "1.0×", as_percent(original.top1), "")]
     for name, one in ((".enx, no images needed", first), (f".enx, calibrated on {images} images", second)):
         small = _bytes(one.ledger, ".enx file")
-        same = "" if one.answers.agreement is None else f"{one.answers.agreement:.2%}"
-        rows.append((name, human_bytes(small), f"{size / small:.1f}×", f"{one.answers.top1:.2%}", same))
+        same = "" if one.answers.agreement is None else as_percent(one.answers.agreement)
+        rows.append((name, human_bytes(small), f"{size / small:.1f}×", as_percent(one.answers.top1), same))
     show_table(
         f"answers on {original.samples} other images",
         {"model": "left", "size": "right", "smaller": "right", "top-1": "right", "same answers": "right"},

@@ -11,6 +11,7 @@ from enxuto.cli.shared.common_options import Force, Json, Threads
 from enxuto.cli.shared.outputs import default_file
 from enxuto.cli.shared.provenance import provenance
 from enxuto.cli.shared.terminal import note, print_json, warnings_as_remarks
+from enxuto.tables import as_percent
 
 HELP = """Write what changed since an `.enx` file: a network trained a little further in a tenth of its bytes.
 
@@ -73,6 +74,6 @@ def run(
                 f"the difference is no shorter than {source}: the networks share little, so send a new .enx file"
             )
         note(
-            f"wrote {target} ({size:,} B, {size / source.stat().st_size:.1%} of {source}): "
+            f"wrote {target} ({size:,} B, {as_percent(size / source.stat().st_size, 1)} of {source}): "
             f"{changed} of {patch.table.rows} payloads changed"
         )

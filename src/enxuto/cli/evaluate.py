@@ -25,6 +25,7 @@ from enxuto.cli.shared.preprocess_options import PreprocessOptions
 from enxuto.cli.shared.provenance import provenance
 from enxuto.cli.shared.terminal import note, print_json, progress_bar, show_table, warn
 from enxuto.errors import DataError, ModelError, UsageError
+from enxuto.tables import as_percent
 
 if TYPE_CHECKING:
     from enxuto.data import Dataset, Preprocess
@@ -230,7 +231,7 @@ def _show_classes(result: Evaluation, options: EvaluateOptions) -> None:
             "by class",
             {"class": "left", "samples": "right", "precision": "right", "recall": "right", "F1": "right"},
             [
-                (str(name), str(count), *(f"{share:.2%}" for share in shares))
+                (str(name), str(count), *(as_percent(share) for share in shares))
                 for name, count, *shares in result.class_rows()
             ],
             give_way=("precision", "recall"),
@@ -286,7 +287,8 @@ def _warn_of_chance(confusion: list[list[int]], model: str) -> None:
     chance = compare_confusion_with_chance(confusion)
     if not chance.better:
         warn(
-            f"{model}: top-1, {chance.right} of {chance.samples}, is no better than chance ({chance.expected:.1%}): "
+            f"{model}: top-1, {chance.right} of {chance.samples}, is no better than chance "
+            f"({as_percent(chance.expected, 1)}): "
             "are the labels those of the model, in its order, and the preprocessing its own?"
         )
     elif chance.order_doubt is not None:

@@ -42,6 +42,7 @@ from enxuto.cli.shared.training_options import (
 from enxuto.cli.shared.values import parse_image_size
 from enxuto.errors import UsageError, did_you_mean
 from enxuto.machine.signals import exit_code
+from enxuto.tables import as_percent
 
 if TYPE_CHECKING:
     from enxuto.studies.images import Images
@@ -317,7 +318,7 @@ def _refresh_others(all_data: Sequence[Mapping[str, Any]], folder: Path, done: C
 def _line(record: Mapping[str, Any], folder: Path) -> str:
     measures, training = record["measures"], record["training"]
     return (
-        f"{record['network']}, seed {record['seed']}: top-1 {measures['top1']:.2%} of {measures['samples']:,} "
+        f"{record['network']}, seed {record['seed']}: top-1 {as_percent(measures['top1'])} of {measures['samples']:,} "
         f"test images after {training['epochs']} epochs ({training['stopped']}), {training['seconds']:.0f} s; "
         f"{folder / record['folder']}"
     )

@@ -15,6 +15,7 @@ from enxuto.cli.shared.provenance import provenance
 from enxuto.cli.shared.terminal import note, print_json, progress_bar, say, show_table
 from enxuto.cli.shared.values import counted, parse_input_shape
 from enxuto.errors import EnxutoError, FormatError, UsageError
+from enxuto.tables import as_percent
 
 if TYPE_CHECKING:
     from enxuto.compare.trial_run import TrialRun
@@ -199,7 +200,7 @@ def _show_trial(trial: TrialRun) -> None:
         {"output": "left", "largest error": "right", "relative error": "right", "same largest": "right"},
         [
             (one.name, _three_digits(one.largest_error), _three_digits(one.relative_error),
-             "–" if one.agreement is None else f"{one.agreement:.1%}")
+             "–" if one.agreement is None else as_percent(one.agreement, 1))
             for one in trial.outputs
         ],
         caption=None if trial.data is not None else (

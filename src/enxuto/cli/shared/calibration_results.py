@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from enxuto.cli.shared.judging import output_rows, right_rows
 from enxuto.cli.shared.terminal import note, show_table, warn
+from enxuto.tables import as_percent
 
 if TYPE_CHECKING:
     from enxuto.compression.calibrated import CalibratedResult
@@ -32,11 +33,11 @@ def say_trial(trial: Trial, most: int | None = None) -> None:
 
 def describe_answers(judgement: Judgement) -> str:
     """Return the measures of a judgement in a few words."""
+    if judgement.values_loss is not None or judgement.agreement is None:
+        return judgement.describe()
     top = ""
     if judgement.drop is not None:
         top = f"top-1 {judgement.top1:.2f} of {judgement.original_top1:.2f} %, "
-    if judgement.values_loss is not None or judgement.agreement is None:
-        return f"{top}{judgement.describe()}"
     return f"{top}{judgement.agreement:.2f} % same, KL {judgement.kl:.2g}"
 
 
@@ -143,7 +144,8 @@ def show_result(result: CalibratedResult, *, report: bool) -> None:
         chance = result.by_chance
         warn(
             f"the original's top-1, {chance.right} of {chance.samples}, is no better than chance "
-            f"({chance.expected:.1%}): are the labels those of the model, in its order, and the preprocessing its own?"
+            f"({as_percent(chance.expected, 1)}): are the labels those of the model, in its order, and the "
+            "preprocessing its own?"
         )
     elif result.by_chance is not None and result.by_chance.order_doubt is not None:
         warn(f"the original: {result.by_chance.order_doubt}")
@@ -185,8 +187,8 @@ def _show_tensors(rows: Sequence[Mapping[str, Any]]) -> None:
         [
             (
                 row["name"], f"{row['elements']:,}", f"{row['step']:.3g}", f"{row['bits']:.2f}",
-                f"{row['share_of_file']:.1%}",
-                "" if row["share_of_loss"] is None else f"{row['share_of_loss']:.1%}",
+                as_percent(row['share_of_file'], 1),
+                "" if row["share_of_loss"] is None else as_percent(row['share_of_loss'], 1),
                 sensitivity_text(row["sensitivity"]), row["method"],
             )
             for row in rows

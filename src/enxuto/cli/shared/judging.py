@@ -17,6 +17,7 @@ from enxuto.cli.shared.array_options import limited
 from enxuto.cli.shared.provenance import provenance
 from enxuto.cli.shared.terminal import note, print_json, show_table, warn
 from enxuto.errors import EnxutoError, UsageError, error_reason
+from enxuto.tables import as_percent, interval_in_percent
 
 if TYPE_CHECKING:
     from enxuto.cli.shared.data_options import DataOptions, ImageOptions
@@ -175,7 +176,11 @@ def show_outputs(
         print_json({"model": str(source), **values, "remarks": list(judged.remarks), "provenance": made})
         return
     rows = [("samples", f"{judgement.samples:,} (data {judgement.data_hash})")]
-    rows += [*right_rows(judgement), *output_rows(judgement), *signal_rows(judgement)]
+    rows += [
+        *right_rows(judgement, "reference"),
+        *output_rows(judgement, "reference"),
+        *signal_rows(judgement),
+    ]
     show_table(f"{source} beside the reference", {"measure": "left", "value": "left"}, rows)
     note(f"the outputs were taken for {judged.describe()}")
 
@@ -209,7 +214,8 @@ def show_right_answers(
     low, high = wilson_interval(chance.right, chance.samples)
     if not chance.better:
         warn(
-            f"{source}: top-1, {chance.right} of {chance.samples}, is no better than chance ({chance.expected:.1%}): "
+            f"{source}: top-1, {chance.right} of {chance.samples}, is no better than chance "
+            f"({as_percent(chance.expected, 1)}): "
             "are the labels those of the model, in its order?"
         )
     elif chance.order_doubt is not None:
@@ -221,19 +227,22 @@ def show_right_answers(
         return
     rows = [
         ("samples", f"{chance.samples:,} (data {samples.hash})"),
-        ("top-1", f"{chance.right / chance.samples:.2%} (95 % interval {low:.2%} to {high:.2%})"),
+        ("top-1", f"{as_percent(chance.right / chance.samples)} {interval_in_percent(low, high)}"),
     ]
     show_table(f"{source} on {samples.path}", {"measure": "left", "value": "left"}, rows)
 
 
-def right_rows(judgement: Judgement) -> list[tuple[str, str]]:
-    """Top-1 and what was lost of it; nothing where images have no labels."""
+def right_rows(judgement: Judgement, other: str = "original") -> list[tuple[str, str]]:
+    """Top-1 and what was lost of it; nothing where images have no labels. other: what a model is compared with."""
     if judgement.top1 is None or judgement.drop is None or judgement.drop_interval is None:
         return []
+    from enxuto.metrics import wilson_interval
+
     low, high = judgement.drop_interval
+    right = wilson_interval(round(judgement.top1 / 100 * judgement.samples), judgement.samples)
     return [
-        ("original's top-1", f"{judgement.original_top1:.2f} %"),
-        ("top-1", f"{judgement.top1:.2f} %"),
+        (f"{other}'s top-1", f"{judgement.original_top1:.2f} %"),
+        ("top-1", f"{judgement.top1:.2f} % {interval_in_percent(*right)}"),
         ("lost", f"{judgement.drop:+.2f} points (95 % interval {low:+.2f} to {high:+.2f})"),
     ]
 
@@ -255,8 +264,8 @@ def signal_rows(judgement: Judgement) -> list[tuple[str, str]]:
     return rows
 
 
-def output_rows(judgement: Judgement) -> list[tuple[str, str]]:
-    """Return what of the original's answers and values is kept: over all outputs, and of several each apart."""
+def output_rows(judgement: Judgement, other: str = "original") -> list[tuple[str, str]]:
+    """Return what of another model's answers and values is kept: over all outputs, and of several each apart."""
     rows = []
     if judgement.agreement is not None:
         interval = ""
@@ -264,7 +273,7 @@ def output_rows(judgement: Judgement) -> list[tuple[str, str]]:
             least, most = judgement.agreement_interval
             interval = f" (95 % interval {least:.2f} to {most:.2f})"
         rows.append(("same answers", f"{judgement.agreement:.2f} %{interval}"))
-        rows.append(("KL from the original", f"{judgement.kl:.3g} nats"))
+        rows.append((f"KL from the {other}", f"{judgement.kl:.3g} nats"))
     if judgement.snr_db is not None:
         rows.append(("signal to error (SNR)", f"{judgement.snr_db:.2f} dB"))
     if len(judgement.outputs) > 1:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from enxuto.cli.shared.calibration_results import describe_answers
 from enxuto.cli.shared.terminal import note, show_table
+from enxuto.tables import as_percent
 
 if TYPE_CHECKING:
     from enxuto.compression.calibrated import CalibratedResult
@@ -67,7 +68,7 @@ def _removed(removed: RemovedFilters) -> str:
     share = removed.macs_after / max(1, removed.macs_before)
     return (
         f"{removed.filters:,} of {removed.of:,} filters were zero and left the network: {removed.macs_before:,} → "
-        f"{removed.macs_after:,} multiplications ({share:.1%}){kept}"
+        f"{removed.macs_after:,} multiplications ({as_percent(share, 1)}){kept}"
     )
 
 

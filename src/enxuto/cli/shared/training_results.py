@@ -11,6 +11,7 @@ from enxuto.cli.shared.model_files import is_model_file
 from enxuto.cli.shared.network_options import input_shape
 from enxuto.cli.shared.progress import clock_time
 from enxuto.cli.shared.terminal import note, progress_bar
+from enxuto.tables import as_percent, interval_in_percent
 
 if TYPE_CHECKING:
     from torch import nn
@@ -51,7 +52,7 @@ def _epoch_line(progress: TrainingProgress) -> str:
     if progress.record.validation_top1 is not None:
         parts += [
             f"validation loss {progress.record.validation_loss:.4f}",
-            f"top-1 {progress.record.validation_top1:.2%}",
+            f"top-1 {as_percent(progress.record.validation_top1)}",
         ]
     parts += [
         f"lr {progress.lr:.3g}",
@@ -170,8 +171,8 @@ def explain_loss(before: Scores, history: History, after: Scores | None) -> str 
         return None
     which = "validation" if after is None else "test"
     return (
-        f"training has made the network worse: {top1:.2%} of {before.samples:,} {which} images are right, before it "
-        f"were {before.top1:.2%}; try --recipe fine-tune and a lower rate, as --set lr=0.001"
+        f"training has made the network worse: {as_percent(top1)} of {before.samples:,} {which} images are right, "
+        f"before it were {as_percent(before.top1)}; try --recipe fine-tune and a lower rate, as --set lr=0.001"
     )
 
 
@@ -190,16 +191,21 @@ def result_rows(history: History, scores: Scores | None, folder: Path) -> list[l
         lines += [["best epoch", str(best.epoch)], ["training loss", f"{best.loss:.4f}"]]
         if best.validation_top1 is not None:
             lines += [["validation loss", f"{best.validation_loss:.4f}"]]
-            lines += [["validation top-1", f"{best.validation_top1:.2%} of {history.validation_samples:,}"]]
+            lines += [
+                ["validation top-1", f"{as_percent(best.validation_top1)} of {history.validation_samples:,}"]
+            ]
         if best.validation_top5 is not None:
-            lines += [["validation top-5", f"{best.validation_top5:.2%}"]]
+            lines += [["validation top-5", as_percent(best.validation_top5)]]
     if scores is not None:
         low, high = _interval(scores)
         lines += [
             ["test loss", f"{scores.loss:.4f}"],
-            ["test top-1", f"{scores.top1:.2%} of {scores.samples:,} (95 % interval {low:.2%} – {high:.2%})"],
+            [
+                "test top-1",
+                f"{as_percent(scores.top1)} of {scores.samples:,} {interval_in_percent(low, high)}",
+            ],
         ]
         if scores.top5 is not None:
-            lines += [["test top-5", f"{scores.top5:.2%}"]]
+            lines += [["test top-5", as_percent(scores.top5)]]
     lines += [["training time", clock_time(sum(record.seconds for record in history.records))]]
     return [*lines, ["seed", str(history.seed)], ["folder", str(folder)]]
