@@ -25,6 +25,7 @@ from enxuto.calibration.layers import LinearLayer
 from enxuto.calibration.other_weights import quantizers_at
 from enxuto.calibration.outputs import JudgedOutputs
 from enxuto.calibration.refit import OriginalValues
+from enxuto.calibration.refit_choice import refitting_pays
 from enxuto.calibration.untaken import untaken_weights
 from enxuto.data.samples import Samples
 from enxuto.errors import UsageError
@@ -35,6 +36,8 @@ from enxuto.quantize.scalar import Quantizer
 from enxuto.quantize.tensor import QuantizedTensor
 
 __all__ = ["Calibration"]
+
+_TRIED_BITS = 3.0  # a weight, at which it is tried whether refitted layers do better
 
 
 @dataclass(frozen=True)
@@ -88,7 +91,7 @@ class Calibration:
         spacings = {layer.weight: self._spacing(layer.weight) for layer in layers}
         if not trellis:
             spacings = {name: spacing.off_trellis() for name, spacing in spacings.items()}
-        if self.judged_outputs.answers is not None:
+        if self.judged_outputs.answers is not None or not self._refitting_pays:
             return round_layers(
                 self.model, layers, spacings, price, paths=self.paths, threads=self.threads, progress=progress
             )
@@ -97,12 +100,26 @@ class Calibration:
             layers,
             spacings,
             price,
-            self.samples.head(correcting_samples(self.samples)),
+            self._correcting,
             paths=self.paths,
             threads=self.threads,
             originals=self._originals,
             progress=progress,
         )
+
+    @property
+    def _correcting(self) -> Samples:
+        """The samples that layers are refitted on, and biases corrected by."""
+        return self.samples.head(correcting_samples(self.samples))
+
+    @cached_property
+    def _refitting_pays(self) -> bool:
+        """Whether layers are refitted; tried at one price, so that it does not depend on the first asked for."""
+        spacings = {layer.weight: self._spacing(layer.weight) for layer in self.layers}
+        return refitting_pays(
+            self.logits_model, self.layers, spacings, self.price_of_bits(_TRIED_BITS), self._correcting, self.means,
+            self.judged_outputs.losses, paths=self.paths, threads=self.threads,
+        )  # fmt: skip
 
     def patterns_of(self, patterns: Sequence[str]) -> list[str]:
         """Return patterns of names of the given model as some of `model`, which has others for what was computed."""

@@ -8,9 +8,10 @@ what is read:
     D = argmin Σ ‖y + s − (W + D)·x̂ − ŝ‖² + λ·Σ D²·max(diag(X̂), diag(X)),   X̂ = Σ x̂ x̂ᵀ, X = Σ x xᵀ
 
 x̂ is what the layer reads behind rounded layers, y what it gave before, and s, ŝ what its output is added to (a
-shortcut), before and now. A channel that rounding has all but silenced cannot be made up for by a large D: that would
-amplify what is left of it, hence X, of what was read before. Means are left to the biases, where the layer has one. λ is the one of a few that
-predicts best on folds of the samples left out; where none beats D = 0, the layer stays as it is.
+shortcut), before and now. A channel that rounding has all but silenced cannot be made up for by a large D, which would
+amplify what is left of it: hence X, of what was read before. Means are left to the biases, where the layer has one. λ
+is the one of a few that predicts best on folds of the samples left out; where none beats D = 0, the layer stays as it
+is.
 
 Source: output reconstruction with quantized inputs, as in Nagel et al. 2020 (arXiv:2004.10568, 3.3, "asymmetric
 reconstruction") and GPTAQ (Li et al. 2025, arXiv:2504.02692), here by regression in front of the rounding.
@@ -30,10 +31,12 @@ from enxuto.calibration.partial_runs import PartialRuns
 from enxuto.data.samples import Group
 from enxuto.onnx_model import Model, reads_of
 
-__all__ = ["InputErrors", "OriginalValues", "refit", "shortcuts", "watch_rounded"]
+__all__ = ["FEWEST_SAMPLES", "InputErrors", "OriginalValues", "refit", "shortcuts", "watch_rounded"]
 
 _POSITIONS = 96  # of a sample
-_FEWEST = 12  # samples: folds of fewer tell nothing
+FEWEST_SAMPLES = 12
+"""Folds of fewer samples tell nothing: layers stay as they are."""
+
 _RIDGES = (0.01, 0.03, 0.1, 0.3, 1.0)  # λ
 _KEPT = 1 << 28  # bytes of the original's values
 _PSEUDO_SAMPLES = 4  # of mean power in all channels, that silent ones are taken to have had besides
@@ -193,7 +196,7 @@ def refit(matrix: np.ndarray, seen: InputErrors, *, centred: bool) -> Float64:
     """
     old = matrix.astype(np.float64)
     inputs, missing = seen.inputs.astype(np.float64), seen.left(old, old)
-    if len(np.unique(seen.samples)) < _FEWEST or not (
+    if len(np.unique(seen.samples)) < FEWEST_SAMPLES or not (
         np.isfinite(inputs).all() and np.isfinite(missing).all()
     ):
         return old
