@@ -96,9 +96,11 @@ def inspect_answers(model: Model, images: np.ndarray, *, threads: int = 0) -> An
     whole = Runner(model, threads=threads).scores(images)
     found = _values(model, values, images, threads)
     reason = _shape_reason(whole, len(images))
+    if reason is not None:  # there may be no rows
+        return Answers(reason=reason)
     scores = whole.reshape(len(whole), -1)
     end = output_ending(model)
-    if reason is None and not _one_distribution(end, scores):
+    if not _one_distribution(end, scores):
         reason = _map_reason(model, nodes, found)
     if reason is not None:
         return Answers(reason=reason)
@@ -243,6 +245,8 @@ def _shape_reason(whole: np.ndarray, count: int) -> str | None:
         return f"its first output holds {whole.dtype}, not scores"
     if whole.ndim < 2 or whole.shape[0] != count:
         return f"its first output has the shape {whole.shape} for {count} images, no row of scores for each"
+    if not whole.size:
+        return f"its first output has the shape {whole.shape}, without a value"
     longer = [length for length in whole.shape[1:] if length != 1]
     if not longer:
         return "its first output is one number an image"

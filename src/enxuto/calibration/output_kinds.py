@@ -125,7 +125,7 @@ def _has_classes(model: Model, name: str, pieces: Sequence[np.ndarray]) -> bool:
 
 def holds_chances(model: Model, name: str, pieces: Sequence[np.ndarray]) -> bool:
     """Say whether an output is made of nothing but what sigmoids give, in branches of an If too."""
-    within = all(float(piece.min()) >= 0 and float(piece.max()) <= 1 for piece in pieces)
+    within = all(float(piece.min()) >= 0 and float(piece.max()) <= 1 for piece in pieces if piece.size)
     return within and _all_shares(model.proto.graph, {}, name)
 
 

@@ -104,6 +104,13 @@ def output_loss(
     rows: str,
 ) -> tuple[OutputLoss | str, str]:
     """Return the loss of an output, or why it has none, and a remark on what it was taken for (or none)."""
+    # A sample for which an output is empty tells nothing of it.
+    filled = [(group, piece) for group, piece in zip(groups, pieces, strict=True) if piece.size]
+    if not filled:
+        return "it is empty for all samples", ""
+    if any(piece.size % group.rows for group, piece in filled):
+        return "its shape follows values", ""
+    groups, pieces = [group for group, _ in filled], [piece for _, piece in filled]
     if pieces[0].dtype.kind not in "fV":
         peeled = behind_arg_max(model, name)
         if peeled is None or asked in ("values", "binary"):

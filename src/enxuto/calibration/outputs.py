@@ -119,8 +119,7 @@ def find_losses(
         if answers is not None:
             (value,) = (item.name for item in answers.logits(model).proto.graph.output)
             return JudgedOutputs((OutputLoss(names[0], "classes", value),), (*told, *taken), answers)
-    groups = run_together(model, samples.head(_SAMPLES), threads=threads).groups()
-    found = run_groups(model, groups, batch=_SAMPLES, threads=threads)
+    groups, found = _run_few(model, samples, threads)
     losses, remarks = [], told
     for number, name in enumerate(names):
         kind, weight = (choices or {}).get(name, ("", 1.0))
@@ -152,6 +151,16 @@ def find_losses(
             f"no output of the model can be judged: {why}; without data it can be compressed", code="E035"
         )
     return JudgedOutputs(tuple(losses), tuple(remarks))
+
+
+def _run_few(model: Model, samples: Samples, threads: int) -> tuple[list[Group], list[list[np.ndarray]]]:
+    """Return some of the samples in groups, and all outputs for them."""
+    few = run_together(model, samples.head(_SAMPLES), threads=threads)
+    try:
+        return few.groups(), run_groups(model, few.groups(), batch=_SAMPLES, threads=threads)
+    except DataError:  # two samples had a row each in every output, and others have none
+        groups = replace(few, stacked=False).groups()
+        return groups, run_groups(model, groups, threads=threads)
 
 
 def _told_of_lists(listed: Mapping[str, Sequence[str]], choices: OutputChoices) -> list[str]:

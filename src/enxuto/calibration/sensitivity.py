@@ -31,6 +31,7 @@ from enxuto.calibration.moments import group_of
 from enxuto.calibration.partial_runs import PartialRuns
 from enxuto.calibration.sequences import run_sequence, sequence_runner
 from enxuto.data.samples import Group
+from enxuto.errors import DataError
 from enxuto.machine.processors import processors
 from enxuto.machine.workers import workers
 from enxuto.metrics.losses import OutputLoss
@@ -78,10 +79,23 @@ def run_groups(
             found.append(run_sequence(sequence_runner(model, group, threads=threads), group, names))
             continue
         parts = [runner.values(part.feeds, names) for part in group.parts(batch)]
-        if len(parts) > 1:
-            parts = [[np.concatenate(pieces) for pieces in zip(*parts, strict=True)]]
-        found.append(parts[0])
+        found.append(
+            [_joined(name, pieces) for name, pieces in zip(names, zip(*parts, strict=True), strict=True)]
+            if len(parts) > 1
+            else parts[0]
+        )
     return found
+
+
+def _joined(name: str, pieces: Sequence[np.ndarray]) -> np.ndarray:
+    """Return an output of all samples from those of a few each; `DataError` where it has no rows that go together."""
+    if any(not piece.ndim for piece in pieces) or len({piece.shape[1:] for piece in pieces}) > 1:
+        shapes = ", ".join(dict.fromkeys(str(piece.shape) for piece in pieces))
+        raise DataError(
+            f"output {name!r} has no row for each sample (its shapes are {shapes}); run the samples one at a time",
+            code="E044",
+        )
+    return np.concatenate(pieces)
 
 
 def model_loss(

@@ -281,6 +281,8 @@ def _spread(runner: Runner, samples: Samples) -> float:
             return float("nan")
         if len({one.size for one in whole}) > 1:
             return 1.0
+        if not whole[0].size:
+            continue
         rows = np.stack([one.reshape(-1) for one in whole])
         if rows.shape[1] > 1:
             rows = rows - rows.mean(axis=1, keepdims=True)

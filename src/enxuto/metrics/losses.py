@@ -68,6 +68,8 @@ class OutputLoss:
         """Return the loss (count,) of every sample; NaN where shapes differ or values are no numbers."""
         if reference.shape != found.shape:
             return np.full(count, math.nan)
+        if not reference.size:  # what has no values has lost none
+            return np.zeros(count)
         if self.kind == "classes":
             both = (
                 log_probabilities(self._by_class(value, count), self.scores_are)
@@ -88,6 +90,8 @@ class OutputLoss:
             return None
         if reference.shape != found.shape:
             return np.zeros(count)
+        if not reference.size:
+            return np.ones(count)
         if self.kind == "classes":
             one, other = (self._by_class(value, count) for value in (reference, found))
             equal = (one.argmax(axis=1) == other.argmax(axis=1)) & ~np.isnan(other).any(axis=1)
@@ -102,7 +106,7 @@ class OutputLoss:
 
         Noise of variance s² in the logits costs a divergence of about s²/2 times that.
         """
-        if self.kind == "values":
+        if self.kind == "values" or not value.size:
             return np.zeros(count)
         if self.kind == "classes":
             chances = np.exp(log_probabilities(self._by_class(value, count), self.scores_are))
@@ -116,6 +120,8 @@ class OutputLoss:
         self, value: NDArray[Any], count: int, generator: np.random.Generator
     ) -> NDArray[np.float32]:
         """Return a random cotangent of a value (float32, its shape), with the loss's curvature as its covariance."""
+        if not value.size:
+            return np.zeros(value.shape, np.float32)
         if self.kind == "classes":
             if self.axis is None:
                 return fisher_direction(value, generator)
@@ -163,6 +169,9 @@ def output_variance(pieces: Sequence[tuple[NDArray[Any], int]]) -> float:
 
     pieces: arrays, and how many samples each is of.
     """
+    pieces = [(value, count) for value, count in pieces if value.size]
+    if not pieces:
+        return 0.0
     total = sum(count for _, count in pieces)
     rows = [(_rows(value, count), count) for value, count in pieces]
     mean = sum(float(row.mean()) * count for row, count in rows) / total
@@ -174,7 +183,7 @@ def variance_within_columns(pieces: Sequence[tuple[NDArray[Any], int]]) -> float
 
     pieces: arrays, and how many samples each is of.
     """
-    if any(value.ndim != 2 or len(value) != count for value, count in pieces):
+    if any(value.ndim != 2 or len(value) != count or not value.size for value, count in pieces):
         return None
     rows = np.concatenate([_rows(value, count) for value, count in pieces])
     return float(rows.var(axis=0).mean()) if len(rows) > 1 else None

@@ -60,6 +60,11 @@ def measure_output(pairs: Sequence[tuple[NDArray[Any], NDArray[Any]]]) -> Output
     pairs: of every group of samples the original's output and the other's, samples first. PSNR's peak of images is 1 or
     255 where their values lie within such a range, else the range of the original's values.
     """
+    if any(np.shape(before) != np.shape(after) for before, after in pairs):
+        return None
+    pairs = [(before, after) for before, after in pairs if np.size(before)]
+    if not pairs:
+        return None
     images = [as_images(before) for before, _ in pairs]
     lowest = min(float(np.min(before)) for before, _ in pairs)
     highest = max(float(np.max(before)) for before, _ in pairs)
