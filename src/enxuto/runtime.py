@@ -114,18 +114,36 @@ class Runner:
         batch = as_input(info, batch)
         if fixed is None or fixed == count:
             return self.run({info.name: batch}, names)
-        parts = []
-        for start in range(0, count, fixed):
-            part = batch[start : start + fixed]
-            padded = np.concatenate([part, np.repeat(part[-1:], fixed - len(part), axis=0)])
-            parts.append([_rows(out, fixed)[: len(part)] for out in self.run({info.name: padded}, names)])
-        return [np.concatenate(rows) for rows in zip(*parts, strict=True)]
+        return self._in_batches({info.name: batch}, names, count, fixed)
 
     def values(self, feeds: Mapping[str, np.ndarray], names: Sequence[str]) -> list[np.ndarray]:
-        """Named outputs for a set of inputs; where there is one input, in batches as it takes them."""
+        """Named outputs for a set of inputs; in batches as they take them, of one input or where all fix one size."""
         if len(self.inputs) == 1 and self.inputs[0].shape and set(feeds) == {self.inputs[0].name}:
             return self.outputs(feeds[self.inputs[0].name], names)
-        return self.run(feeds, names)
+        count, fixed = self._rows_for_batches(feeds)
+        return self._in_batches(feeds, names, count, fixed) if fixed else self.run(feeds, names)
+
+    def _rows_for_batches(self, feeds: Mapping[str, np.ndarray]) -> tuple[int, int]:
+        """Return how many rows all inputs are fed, and the batch size that they fix; 0 where they run as they are."""
+        shapes = {info.name: info.shape for info in self.inputs if info.shape}
+        fixed = {shape[0] for shape in shapes.values()}
+        rows = {feeds[name].shape[:1] for name in shapes if name in feeds}
+        if len(fixed) != 1 or len(rows) != 1 or () in rows:
+            return 0, 0
+        (size,), ((count,),) = fixed, rows
+        return count, 0 if size is None or size < 2 or not count or count == size else size
+
+    def _in_batches(
+        self, feeds: Mapping[str, np.ndarray], names: Sequence[str], count: int, fixed: int
+    ) -> list[np.ndarray]:
+        """Named outputs for `count` rows of all inputs, `fixed` at a time; the last row fills up the last batch."""
+        parts = []
+        for start in range(0, count, fixed):
+            kept = min(fixed, count - start)
+            taken = np.minimum(np.arange(start, start + fixed), count - 1)
+            batch = {name: array[taken] if array.ndim else array for name, array in feeds.items()}
+            parts.append([_rows(out, fixed)[:kept] for out in self.run(batch, names)])
+        return [np.concatenate(rows) for rows in zip(*parts, strict=True)]
 
     def random_feeds(
         self, batch: int, *, seed: int = 0, shape: Mapping[str, Sequence[int]] | None = None
@@ -177,6 +195,8 @@ def _plain(array: np.ndarray) -> np.ndarray:
 
 
 def _rows(out: np.ndarray, count: int) -> np.ndarray:
+    if not isinstance(out, np.ndarray):
+        raise DataError(f"an output that is no tensor has no row for each of the {count} inputs")
     if out.ndim == 0 or out.shape[0] != count:
         raise DataError(
             f"an output of shape {shape_text(out.shape)} has no row for each of the {count} inputs"

@@ -44,6 +44,8 @@ def run_freely(
             measured, images[: 2 * max(1, fixed_batch(model))], threads=threads
         ), samples
     fixed = fixed_batch(measured)
+    if not samples.stacked and fixed > 1 and not samples.feedback:
+        return _run_in_batches(measured, samples, fixed, threads)
     if not samples.stacked or not fixed:
         return measured, run_together(measured, samples, threads=threads) if samples.stacked else samples
     freed, few = free_batch(measured), samples.head(max(2, fixed))
@@ -59,6 +61,20 @@ def run_freely(
             code="E032",
         )
     return measured, replace(samples, stacked=False)
+
+
+def _run_in_batches(measured: Model, samples: Samples, fixed: int, threads: int) -> tuple[Model, Samples]:
+    """Return what `run_freely` does where inputs take exactly `fixed` rows, and samples are not known to be rows."""
+    few = samples.head(2)
+    if any(len(array) != 1 for array in few.sample(0).values() if array.ndim):
+        return measured, samples  # each is a batch by itself
+    for freed, together in ((free_batch(measured, shapes_too=False), False), (free_batch(measured), True)):
+        try:
+            if _alike(measured, freed, few, threads):  # its parts run on other numbers of rows
+                return (freed if together else measured), replace(samples, stacked=together)
+        except EnxutoError:
+            continue
+    return measured, samples.in_batches(fixed)
 
 
 def _alike(one: Model, other: Model, samples: Samples, threads: int) -> bool:

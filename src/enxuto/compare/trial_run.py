@@ -103,8 +103,7 @@ def compare_outputs(
     one, two = Runner(original, threads=threads), Runner(candidate, threads=threads)
     feeds: Iterator[tuple[int, dict[str, np.ndarray]]]
     if samples is not None:
-        groups = samples.head(inputs).groups()
-        feeds = ((part.count, part.feeds) for group in groups for part in group.parts(_BATCH))
+        feeds = _sample_feeds(one, samples.head(inputs))
     elif images is not None:
         feeds = _image_feeds(one, images, preprocess, inputs)
     else:
@@ -113,7 +112,7 @@ def compare_outputs(
     collected: dict[str, list[tuple[np.ndarray, np.ndarray]]] = {name: [] for name in one.output_names}
     count = 0
     for batch, feed in feeds:
-        first, second = _run(one, feed, given), two.run(feed, one.output_names)
+        first, second = _run(one, feed, given), two.values(feed, one.output_names)
         for name, a, b in zip(one.output_names, first, second, strict=True):
             collected[name].append((np.asarray(a), np.asarray(b)))
         count += batch
@@ -123,11 +122,24 @@ def compare_outputs(
 
 def _run(runner: Runner, feed: dict[str, np.ndarray], given: Samples | Dataset | None) -> list[np.ndarray]:
     try:
-        return runner.run(feed)
+        return runner.values(feed, runner.output_names)
     except DataError as error:
         if given is None:
             raise
         raise DataError(f"{given.path}: {error}", code=error.code) from error
+
+
+def _sample_feeds(runner: Runner, samples: Samples) -> Iterator[tuple[int, dict[str, np.ndarray]]]:
+    """Yield (number of samples, feeds): some at a time, or one where the model does not take several at once."""
+    for group in samples.groups():
+        size = _BATCH
+        if group.count > 1:
+            try:
+                runner.values(next(group.parts(2)).feeds, runner.output_names)
+            except DataError:  # a batch of one is in the graph, or an output has no row for each
+                size = 1
+        for part in group.parts(size):
+            yield part.count, part.feeds
 
 
 def _random_feeds(

@@ -190,6 +190,35 @@ class Samples:
         }
         return replace(self, columns=columns, labels=self._labels(chosen), _digests={})
 
+    def in_batches(self, size: int) -> Samples:
+        """Return samples that are batches of so many of these, of equal shapes; each is run by itself, without labels.
+
+        The last batch is filled up with its last sample.
+        """
+        batches = []
+        for group in replace(self, stacked=True).groups():
+            for start in range(0, group.count, size):
+                taken = np.minimum(np.arange(start, start + size), group.count - 1)
+                batches.append({name: array[taken] for name, array in group.feeds.items()})
+        columns = {name: [feeds[name] for feeds in batches] for name in self.columns}
+        return replace(self, columns=columns, stacked=False, labels=None, _digests={})
+
+    def joined(self, others: Sequence[Samples]) -> Samples:
+        """Return these samples and others of the same inputs behind them, without labels."""
+        if not others:
+            return self
+        columns: dict[str, Array | list[Array]] = {}
+        for name in self.columns:
+            parts = [one.columns[name] for one in (self, *others)]
+            arrays = [part for part in parts if isinstance(part, np.ndarray)]
+            together = len(arrays) == len(parts) and len({array.shape[1:] for array in arrays}) == 1
+            columns[name] = (
+                np.concatenate(arrays)
+                if together
+                else [one.sample(i)[name] for one in (self, *others) for i in range(len(one))]
+            )
+        return replace(self, columns=columns, labels=None, _digests={})
+
     def draw(self, count: int | None, seed: int) -> Samples:
         """Return so many samples, drawn at random and kept in their order; all where there are fewer, and for None."""
         if count is None or count >= len(self):

@@ -43,10 +43,10 @@ def fix_sizes(model: Model, shape: Sequence[int]) -> Model:
     return model.with_proto(proto)
 
 
-def free_batch(model: Model) -> Model:
+def free_batch(model: Model, *, shapes_too: bool = True) -> Model:
     """Return the model with a free batch size; itself where it is free already.
 
-    The caller has to run it to see whether every image keeps its scores.
+    shapes_too: whether that of Reshapes becomes free as well, not only that of inputs and outputs. The caller has to run it to see whether every image keeps its scores.
     """
     count = fixed_batch(model)
     if not count:
@@ -59,7 +59,7 @@ def free_batch(model: Model) -> Model:
         if item.name not in model and sizes and sizes[0].dim_value == count:
             sizes[0].dim_param = "images"
     shapes: dict[str, WeightData] = {}
-    for number, node in enumerate(proto.graph.node):
+    for number, node in enumerate(proto.graph.node if shapes_too else ()):
         shape = _shape_with_free_batch(model, node, count)
         if shape is not None:
             name = f"any batch, shape {number}"
