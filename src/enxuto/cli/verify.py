@@ -120,7 +120,7 @@ def _run_both(
     images = None
     samples = None if data is None else named_arrays(data, original, options=image_options)
     if data is None and shape is None:
-        samples = _synthetic(original, image_options.seed)
+        samples = _synthetic(original, image_options.seed, inputs)
     if data is not None and samples is None:
         images = replace(image_options, limit=min(inputs, image_options.limit or inputs)).open(
             data, labelled=False
@@ -146,7 +146,7 @@ def _ends(model: Model) -> list[str]:
     ]
 
 
-def _synthetic(model: Model, seed: int) -> Samples | None:
+def _synthetic(model: Model, seed: int, count: int) -> Samples | None:
     """Return inputs for a model that leaves sizes open; None where it does not, or runs on none that were tried."""
     from enxuto.calibration.synthetic_inputs import synthetic_inputs
 
@@ -156,10 +156,13 @@ def _synthetic(model: Model, seed: int) -> Samples | None:
         return None
     try:
         made = synthetic_inputs(model, seed=seed)
+        found = [made.samples]
+        while sum(map(len, found)) < count:
+            found.append(synthetic_inputs(model, seed=seed + len(found)).samples)
     except EnxutoError:
         return None  # what runs the models says which sizes it needs
     note(f"the model leaves sizes open; both run on synthetic inputs: {made.description}")
-    return made.samples
+    return found[0].joined(found[1:])
 
 
 def _show(result: Verification, source: Path, trial: TrialRun | None) -> None:

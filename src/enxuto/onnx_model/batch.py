@@ -46,7 +46,8 @@ def fix_sizes(model: Model, shape: Sequence[int]) -> Model:
 def free_batch(model: Model, *, shapes_too: bool = True) -> Model:
     """Return the model with a free batch size; itself where it is free already.
 
-    shapes_too: whether that of Reshapes becomes free as well, not only that of inputs and outputs. The caller has to run it to see whether every image keeps its scores.
+    shapes_too: whether that of Reshapes becomes free as well, not only that of inputs and outputs. The caller has to
+    run it to see whether every image keeps its scores.
     """
     count = fixed_batch(model)
     if not count:
