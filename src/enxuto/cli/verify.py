@@ -31,8 +31,9 @@ The file must have been made from this original: it holds a hash of its weights.
 before there were such hashes cannot be compared.
 
 `--run N` also runs both models on N inputs and compares their outputs. The inputs are random, or those of `--data`.
-Where a model leaves sizes open, a few synthetic inputs have a size that it runs on, unless `--input-shape` says one.
-An error as large as the output itself is wrong; smaller ones are for you to judge.
+Where a model leaves sizes open, synthetic inputs have a size that it runs on, unless `--input-shape` says one.
+An error as large as the output itself is wrong; smaller ones are for you to judge. Both models run alike where no
+relative error is above 0.1 and, of every output, three quarters of the answers are the same.
 
 ```
 enxuto verify model.enx
@@ -40,6 +41,8 @@ enxuto verify model.enx model.onnx
 enxuto verify model.enx model.onnx --run 64 --data photos/
 ```
 """
+
+_NAMED = 3  # outputs in a sentence
 
 
 def run(
@@ -207,10 +210,19 @@ def _show_trial(trial: TrialRun) -> None:
             for one in trial.outputs
         ],
         caption=None if trial.data is not None else (
-            "Random inputs show that both models run alike. They are not what the model was made for: with --data "
-            "these figures say what the file keeps."
+            f"{_said_by_random_inputs(trial)} They are not what the model was made for: with --data these figures "
+            "say what the file keeps."
         ),
     )  # fmt: skip
+
+
+def _said_by_random_inputs(trial: TrialRun) -> str:
+    if trial.alike:
+        return "Random inputs show that both models run alike."
+    named = ", ".join(repr(name) for name in trial.unlike[:_NAMED])
+    more = f" and {len(trial.unlike) - _NAMED} more" if len(trial.unlike) > _NAMED else ""
+    about = f" (output {named}{more})" if named else ""
+    return f"Random inputs do not show that both models run alike{about}."
 
 
 def _three_digits(value: float | None) -> str:

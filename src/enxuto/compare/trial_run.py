@@ -25,6 +25,8 @@ __all__ = ["OutputCheck", "TrialRun", "compare_outputs"]
 
 _BATCH = 16
 _UNRELATED = 1.0  # relative error of an output of zeros
+_ALIKE = 0.1  # relative error of outputs that are alike at most: 20 dB
+_MOSTLY = 0.75  # of the inputs: whose answers are the same where outputs are alike
 _WHOLE = {
     "u1": (0, 256),
     "i1": (-128, 128),
@@ -40,6 +42,8 @@ class OutputCheck:
     equal ones; else None.
     All three are None for an output that is empty for all inputs.
     problem: what is wrong, None if nothing: another shape, NaN or infinities, or an error as large as the output.
+    alike: whether the figures are those of a model that computes what the first does: a relative error of at most 0.1
+    (20 dB), and the same answers for three quarters of the inputs or more. None where there are no figures.
     """
 
     name: str
@@ -47,6 +51,15 @@ class OutputCheck:
     relative_error: float | None
     agreement: float | None
     problem: str | None
+
+    @property
+    def alike(self) -> bool | None:
+        """Whether the figures say that both models compute the same; None without figures."""
+        if self.problem is not None:
+            return False
+        known = [error <= _ALIKE for error in (self.relative_error,) if error is not None]
+        known += [share >= _MOSTLY for share in (self.agreement,) if share is not None]
+        return all(known) if known else None
 
 
 @dataclass(frozen=True)
@@ -62,6 +75,16 @@ class TrialRun:
     def problems(self) -> tuple[str, ...]:
         """What is wrong, one line an output."""
         return tuple(f"output {one.name!r} {one.problem}" for one in self.outputs if one.problem)
+
+    @property
+    def unlike(self) -> tuple[str, ...]:
+        """The outputs whose figures do not say that both models compute the same."""
+        return tuple(one.name for one in self.outputs if one.alike is False)
+
+    @property
+    def alike(self) -> bool:
+        """Whether the figures say that both models compute the same: those of all outputs that have any."""
+        return not self.unlike and any(one.alike for one in self.outputs)
 
     def to_dict(self) -> dict[str, Any]:
         """Return JSON-safe values."""
