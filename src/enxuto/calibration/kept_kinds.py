@@ -43,7 +43,7 @@ def kinds_to_keep(
 def _by_graph(model: Model, loss: OutputLoss, rank: int | None) -> str | None:
     """Return the kind that operators at an output's end tell; None where they do not."""
     end = output_ending(model, loss.name)
-    if loss.operator == "ArgMax" or end.kind in ("probabilities", "log-probabilities"):
+    if loss.operator in ("ArgMax", "ArgMin") or end.kind in ("probabilities", "log-probabilities"):
         return "classes"
     if end.kind == "squashed":
         return "binary" if "Sigmoid" in end.operator else "values"

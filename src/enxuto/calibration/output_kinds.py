@@ -72,6 +72,7 @@ def kind_of_output(
     *,
     labelled: bool = False,
     rows: str = "",
+    value: str = "",
 ) -> tuple[str, str]:
     """Return what an output of real numbers is taken for, and a remark where that is a guess that may be wrong.
 
@@ -83,11 +84,13 @@ def kind_of_output(
         pieces: what the output is for each group.
         labelled: whether labels of the data count the model's outputs.
         rows: what a row of numbers a sample is taken for, `classes` or `values`, where neither graph nor name tells.
+        value: that is judged in the output's place; by default it is the output itself.
     """
+    value = value or name
     if ending.kind in ("probabilities", "log-probabilities"):
         return "classes", ""
-    if (ending.kind == "squashed" and ending.operator in _YES_NO) or holds_chances(model, name, pieces):
-        if is_read_as_boxes(model, name):
+    if (ending.kind == "squashed" and ending.operator in _YES_NO) or holds_chances(model, value, pieces):
+        if is_read_as_boxes(model, value):
             return "values", ""
         four = all(piece.ndim == 3 and piece.shape[2] == 4 for piece in pieces)
         if four and says_values(name) is not False:
@@ -95,7 +98,7 @@ def kind_of_output(
         return "binary", ""
     if ending.kind != "open":
         return "values", ""
-    if "logit" in name.lower() and says_values(name) is False and _has_classes(model, name, pieces):
+    if "logit" in name.lower() and says_values(name) is False and _has_classes(model, value, pieces):
         return "classes", ""
     is_row = all(
         piece.ndim == 2 and piece.shape[0] == group.count and piece.shape[1] > 1

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
-from onnx import ModelProto
 
 from enxuto.calibration.output_kinds import (
     behind_arg_max,
@@ -16,6 +15,7 @@ from enxuto.calibration.output_kinds import (
     says_values,
 )
 from enxuto.calibration.sensitivity import run_groups
+from enxuto.calibration.whole_numbers import behind_whole_numbers, measured_model
 from enxuto.data.samples import Group
 from enxuto.errors import DataError, EnxutoError
 from enxuto.metrics.divergence import log_probabilities
@@ -39,22 +39,6 @@ _SAME = 2e-2  # of a probability
 _SAME_COLUMNS = 1e-12  # of the variance of all values: within columns that is rounding
 _APART = 4.0  # times the variance within columns: 6 dB
 _DEEPEST = 64  # nodes between a sequence and its tensors
-
-
-def measured_model(model: Model, values: Sequence[str]) -> Model:
-    """Return the model with these values as its outputs; itself where they are."""
-    if [item.name for item in model.proto.graph.output] == list(values):
-        return model
-    proto = ModelProto()
-    proto.CopyFrom(model.proto)
-    known = {item.name: item for item in model.proto.graph.output}
-    del proto.graph.output[:]
-    for value in values:
-        if value in known:
-            proto.graph.output.append(known[value])
-        else:
-            proto.graph.output.add(name=value)
-    return model.with_proto(proto)
 
 
 def computed_outputs(model: Model) -> Model:
@@ -102,8 +86,16 @@ def output_loss(
     threads: int,
     labelled: bool,
     rows: str,
+    *,
+    whole: bool = False,
+    value: str = "",
 ) -> tuple[OutputLoss | str, str]:
-    """Return the loss of an output, or why it has none, and a remark on what it was taken for (or none)."""
+    """Return the loss of an output, or why it has none, and a remark on what it was taken for (or none).
+
+    whole: whether real numbers behind whole ones are judged in their place. value: that is judged; by default the
+    output.
+    """
+    value = value or name
     # A sample for which an output is empty tells nothing of it.
     filled = [(group, piece) for group, piece in zip(groups, pieces, strict=True) if piece.size]
     if not filled:
@@ -113,11 +105,12 @@ def output_loss(
     groups, pieces = [group for group, _ in filled], [piece for _, piece in filled]
     if pieces[0].dtype.kind not in "fV":
         peeled = behind_arg_max(model, name)
-        if peeled is None or asked in ("values", "binary"):
-            return f"it holds {pieces[0].dtype.name}, not real numbers", ""
-        value, axis = peeled
-        return OutputLoss(name, "classes", value, axis=axis, operator="ArgMax"), ""
-    if compacts(model, name):
+        if peeled is not None and asked not in ("values", "binary"):
+            return OutputLoss(name, "classes", peeled[0], axis=peeled[1], operator="ArgMax"), ""
+        if (whole or asked) and peeled is None:
+            return _behind(model, name, asked, groups, pieces, threads, labelled, rows)
+        return f"it holds {pieces[0].dtype.name}, not real numbers", ""
+    if compacts(model, value):
         return "its shape follows values", ""
     for piece in pieces:
         if not np.isfinite(piece.astype(np.float64)).all() and not np.isneginf(piece).any():
@@ -125,20 +118,52 @@ def output_loss(
                 f"the original gives NaN or infinity in output {name!r} for some samples; look at it first",
                 code="E035",
             )
-    end = output_ending(model, name)
+    end = output_ending(model, value)
     kind, remark = asked, ""
     if not kind:
-        kind, remark = kind_of_output(model, name, end, groups, pieces, labelled=labelled, rows=rows)
+        kind, remark = kind_of_output(
+            model, name, end, groups, pieces, labelled=labelled, rows=rows, value=value
+        )
     if kind == "classes":
-        return _classes(model, name, groups, pieces, threads), remark
+        return _classes(model, value, groups, pieces, threads), remark
     if kind == "binary":
         lowest, highest = min(float(p.min()) for p in pieces), max(float(p.max()) for p in pieces)
         shares = lowest >= 0 and highest <= 1
         operator = end.operator if end.kind == "squashed" else ""
         return OutputLoss(
-            name, "binary", name, "probabilities" if shares else "logits", operator=operator
+            name, "binary", value, "probabilities" if shares else "logits", operator=operator
         ), ""
     return _values(name, [(p, group.count) for p, group in zip(pieces, groups, strict=True)], remark)
+
+
+def _behind(
+    model: Model,
+    name: str,
+    asked: str,
+    groups: Sequence[Group],
+    pieces: list[np.ndarray],
+    threads: int,
+    labelled: bool,
+    rows: str,
+) -> tuple[OutputLoss | str, str]:
+    """Return what `output_loss` does for real numbers behind an output of whole ones, which are judged in its place."""
+    found = behind_whole_numbers(model, name, groups, threads)
+    if found is None or (found.least is not None and asked in ("values", "binary")):
+        return f"it holds {pieces[0].dtype.name}, not real numbers", ""
+    if found.least is not None:
+        return OutputLoss(
+            name, "classes", found.value, axis=found.least, operator=found.operator, least=True
+        ), ""
+    made, remark = output_loss(
+        model, name, asked, groups, found.pieces, threads, labelled, rows, value=found.value
+    )
+    if isinstance(made, str):
+        return made, remark
+    behind = (
+        f"output {name!r} holds {pieces[0].dtype.name}; the values behind its {found.operator} are judged"
+    )
+    made = replace(made, name=name, value=found.value if made.value == name else made.value)
+    return made, f"{behind}; {remark}" if remark else behind
 
 
 def _values(name: str, pieces: Sequence[tuple[np.ndarray, int]], remark: str) -> tuple[OutputLoss | str, str]:
@@ -203,10 +228,10 @@ def _classes(
     return peeled
 
 
-def unpeeled(model: Model, name: str, loss: OutputLoss) -> OutputLoss | str:
-    """Return the loss of the output itself, where it is that of a value before it."""
-    if loss.operator == "ArgMax":
-        return "it holds whole numbers"
+def unpeeled(model: Model, name: str, loss: OutputLoss, *, whole: bool) -> OutputLoss | str:
+    """Return the loss of the output itself, where it is that of a value before it; whole: of whole numbers."""
+    if whole:
+        return replace(loss, value=name) if loss.kind == "values" else "it holds whole numbers"
     kind = output_ending(model, name).kind
     return replace(
         loss, value=name, scores_are="log-probabilities" if kind == "log-probabilities" else "probabilities"

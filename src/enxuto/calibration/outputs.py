@@ -4,7 +4,7 @@ A model with one input and one output of classes is as `calibration.answers` say
 real numbers counts: `classes` behind a softmax (also one for each step or place), its logarithm or an ArgMax, and where
 there is one row of scores a sample; `binary` behind a Sigmoid; `values` else. Left out, with a remark: whole numbers,
 constants, and outputs whose shape follows values, such as boxes behind a NonMaxSuppression. Where nothing else is left,
-the values that those are picked from count instead.
+the values that those are picked from count instead, or the real numbers that whole ones are made of (`whole_numbers`).
 """
 
 from __future__ import annotations
@@ -88,6 +88,7 @@ def find_losses(
     labelled: bool = False,
     known: Mapping[str, str] | None = None,
     rows: str = "",
+    whole: bool = True,
 ) -> JudgedOutputs:
     """Return how a model's outputs are judged.
 
@@ -100,6 +101,7 @@ def find_losses(
         labelled: whether labels of the data count the model's outputs, so that a row of numbers is scores of classes.
         known: by output the kind that other samples of the same model told, which these need not tell again.
         rows: what a row of numbers a sample is taken for, `classes` or `values`, where neither graph nor name tells.
+        whole: whether real numbers behind outputs of whole numbers are judged where no other output can be.
 
     Raises:
         UsageError: a name asked for is no output's, or no output is left.
@@ -120,37 +122,63 @@ def find_losses(
             (value,) = (item.name for item in answers.logits(model).proto.graph.output)
             return JudgedOutputs((OutputLoss(names[0], "classes", value),), (*told, *taken), answers)
     groups, found = _run_few(model, samples, threads)
-    losses, remarks = [], told
-    for number, name in enumerate(names):
-        kind, weight = (choices or {}).get(name, ("", 1.0))
-        if kind == "ignore":
-            continue
-        pieces = [outputs[number] for outputs in found]
-        if not (kind or name in known) and _shape_varies(groups, pieces):
-            remarks.append(f"output {name!r} is left out: its shape follows values")
-            continue
-        made, remark = output_loss(
-            model, name, kind or known.get(name, ""), groups, pieces, threads, labelled, rows
-        )
-        remarks += [remark] if remark else []
-        if isinstance(made, OutputLoss) and not peel and made.value != name:
-            made = unpeeled(model, name, made)
-        if isinstance(made, str):
-            if kind:
-                raise UsageError(f"output {name!r} cannot be judged as {kind}: {made}", code="E035")
-            remarks.append(f"output {name!r} is left out: {made}")
-        else:
-            losses.append(replace(made, weight=weight))
-            if len(names) > 1 and not (kind or remark or name in known or labelled):
-                remarks += guess_remark(made)
-    if not losses and not choices and (picked := _before_picking(model, samples, remarks, threads)):
+    judging = _Judging(model, choices, known, groups, found, threads, peel, labelled, rows)
+    losses, remarks = judging.each_output()
+    if not losses and not choices and (picked := _before_picking(model, samples, [*told, *remarks], threads)):
         return picked
+    if not losses and whole:
+        losses, remarks = judging.each_output(whole=True)
+    remarks = [*told, *remarks]
     if not losses:
         why = "; ".join(remarks) or "all are ignored"
         raise UsageError(
             f"no output of the model can be judged: {why}; without data it can be compressed", code="E035"
         )
     return JudgedOutputs(tuple(losses), tuple(remarks))
+
+
+@dataclass(frozen=True)
+class _Judging:
+    """What tells how each output of a model is judged; the fields are those of `find_losses`."""
+
+    model: Model
+    choices: OutputChoices
+    known: Mapping[str, str]
+    groups: Sequence[Group]
+    found: Sequence[Sequence[np.ndarray]]
+    threads: int
+    peel: bool
+    labelled: bool
+    rows: str
+
+    def each_output(self, *, whole: bool = False) -> tuple[list[OutputLoss], list[str]]:
+        """Return the losses of outputs that can be judged, and remarks; whole: also by what is behind whole numbers."""
+        losses, remarks = [], []
+        names = [item.name for item in self.model.proto.graph.output]
+        for number, name in enumerate(names):
+            kind, weight = self.choices.get(name, ("", 1.0))
+            if kind == "ignore":
+                continue
+            pieces = [outputs[number] for outputs in self.found]
+            if not (kind or name in self.known) and _shape_varies(self.groups, pieces):
+                remarks.append(f"output {name!r} is left out: its shape follows values")
+                continue
+            made, remark = output_loss(
+                self.model, name, kind or self.known.get(name, ""), self.groups, pieces, self.threads,
+                self.labelled, self.rows, whole=whole,
+            )  # fmt: skip
+            remarks += [remark] if remark else []
+            if isinstance(made, OutputLoss) and not self.peel and made.value != name:
+                made = unpeeled(self.model, name, made, whole=pieces[0].dtype.kind not in "fV")
+            if isinstance(made, str):
+                if kind:
+                    raise UsageError(f"output {name!r} cannot be judged as {kind}: {made}", code="E035")
+                remarks.append(f"output {name!r} is left out: {made}")
+            else:
+                losses.append(replace(made, weight=weight))
+                if len(names) > 1 and not (kind or remark or name in self.known or self.labelled):
+                    remarks += guess_remark(made)
+        return losses, remarks
 
 
 def _run_few(model: Model, samples: Samples, threads: int) -> tuple[list[Group], list[list[np.ndarray]]]:
@@ -185,7 +213,7 @@ def _before_picking(
     if not names:
         return None
     try:
-        found = find_losses(measured_model(model, names), samples, threads=threads, peel=False)
+        found = find_losses(measured_model(model, names), samples, threads=threads, peel=False, whole=False)
     except UsageError:
         return None
     shown = ", ".join(repr(loss.name) for loss in found.losses)

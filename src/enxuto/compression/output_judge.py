@@ -164,7 +164,7 @@ class OutputJudge:
         ]
         if len(rows) < len(self._groups) or len({row.shape[1] for row in rows}) > 1:
             return None
-        scores = np.concatenate(rows)
+        scores = np.concatenate(rows) * (-1 if losses[place].least else 1)
         return np.asarray(np.where(np.isnan(scores).any(axis=1), -1, scores.argmax(axis=1)), np.int64)
 
     def _class_count(self) -> int:

@@ -49,6 +49,7 @@ class OutputLoss:
     lie in front of a softmax. scores_are: of classes and of binary outputs, what the measured value holds. axis: the
     axis of classes; None where all values of a sample are one distribution. weight: in the mean over outputs. operator:
     what says so in the graph; "" where shapes and values do. scale: of values, the output's variance.
+    least: of classes, whether the least score wins, as of distances.
     """
 
     name: str
@@ -59,6 +60,7 @@ class OutputLoss:
     weight: float = 1.0
     operator: str = ""
     scale: float = 1.0
+    least: bool = False
 
     def describe(self) -> str:
         """Return a few words for a remark: `'y': classes (Softmax)`."""
@@ -155,7 +157,8 @@ class OutputLoss:
             several = value.ndim > 1 and len(value) > count and len(value) % count == 0
             return value.reshape(len(value) if several else count, -1)
         moved = np.moveaxis(value, self.axis, -1)
-        return moved.reshape(-1, moved.shape[-1])
+        flat = moved.reshape(-1, moved.shape[-1])
+        return -flat if self.least else flat
 
     def _chances(self, value: Float64) -> Float64:
         """Return probabilities of a yes, off 0 and 1 by float32's rounding at least."""
