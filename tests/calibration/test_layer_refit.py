@@ -10,6 +10,7 @@ import pytest
 from onnx import NodeProto, TensorProto, helper, numpy_helper
 
 from enxuto.calibration import layer_rounding
+from enxuto.calibration.allocation import choose_spacing
 from enxuto.calibration.calibrate import calibrate
 from enxuto.calibration.layers import LinearLayer, linear_layers
 from enxuto.calibration.refit import InputErrors, OriginalValues, refit, shortcuts, watch_rounded
@@ -104,6 +105,18 @@ def test_a_shortcut_s_errors_are_made_up_for() -> None:
     np.testing.assert_allclose(found, lost.transpose(0, 2, 1), atol=0.02)
 
 
+@pytest.mark.parametrize("centred", [False, True])
+@pytest.mark.parametrize("left", [0.0, 1e-6, 1e-3])
+def test_a_channel_that_was_silenced_is_not_amplified(left: float, centred: bool) -> None:
+    """What is left of it tells all that is missing; but of other samples more may be left, and a thousandfold of it."""
+    before = RNG(1).standard_normal((1, 960, 6)).astype(np.float32)
+    inputs = before.copy()
+    inputs[:, :, 2] *= np.float32(left)
+    matrix = RNG(3).standard_normal((1, 4, 6))
+    found = refit(matrix, seen(before, inputs), centred=centred)
+    assert np.abs(found - matrix).max() < 0.5 * np.abs(matrix).max()
+
+
 @pytest.mark.parametrize(
     "case", ["noise", "no errors", "few samples", "not finite", "inputs of zeros", "a mean"]
 )
@@ -172,6 +185,27 @@ def test_refitted_networks_lose_less_on_inputs_not_seen(monkeypatch: pytest.Monk
     refitted = error()
     monkeypatch.setattr(layer_rounding, "refit", lambda matrix, seen, centred: matrix)
     assert refitted < 0.8 * error()
+
+
+@pytest.mark.parametrize(
+    ("samples", "ruinous", "pays"),
+    [(16, True, False), (47, True, False), (32, False, True), (12, False, False)],
+)
+def test_few_samples_are_tried_before_layers_are_refitted(
+    samples: int, ruinous: bool, pays: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Refitted layers that do worse on samples left out are not taken, and all layers are rounded at once."""
+    model, _ = deep_network()
+    if ruinous:
+        monkeypatch.setattr(layer_rounding, "refit", lambda matrix, seen, centred: -matrix)
+    calibration = calibrate(model, Samples({"x": inputs_of(1, samples)}), threads=1)
+    found = calibration.round_at(1e-4)
+    alone = layer_rounding.round_layers(
+        calibration.model, calibration.layers, {n: choose_spacing(c) for n, c in calibration.curvatures.items()}, 1e-4,
+        paths=calibration.paths, threads=1,
+    )  # fmt: skip
+    same = all(np.array_equal(found[name].levels, alone[name].levels) for name in alone)
+    assert same != pays
 
 
 def test_a_further_price_gives_what_it_gives_alone(monkeypatch: pytest.MonkeyPatch) -> None:

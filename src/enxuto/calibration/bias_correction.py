@@ -29,11 +29,23 @@ from enxuto.metrics.losses import OutputLoss
 from enxuto.onnx_model import Model
 from enxuto.progress import Progress
 
-__all__ = ["channel_means", "choose_biases", "correct_biases", "correcting_samples", "shrink_shift"]
+__all__ = [
+    "FEW_SAMPLES",
+    "channel_means",
+    "choose_biases",
+    "correct_biases",
+    "correcting_samples",
+    "left_out",
+    "shrink_shift",
+]
 
 _VALUES = 1 << 24  # numbers in the samples that correct biases, beyond the fewest
 _FEWEST_SAMPLES, _MOST_SAMPLES = 16, 64
 _VALIDATION_SAMPLES = 16  # at least, that tell whether the correction did any good
+_EVERY = 4  # samples, of which one is left out
+
+FEW_SAMPLES = 48
+"""Of fewer, some are left out to tell whether what the others correct does any good."""
 
 Float64 = npt.NDArray[np.float64]
 
@@ -80,7 +92,8 @@ def choose_biases(
 ) -> dict[str, np.ndarray]:
     """Return biases that go with quantized weights: corrected ones, or the model's own where those do better.
 
-    The loss on samples that the correction has not seen decides. With fewer than 16 of those, biases are corrected.
+    The loss on samples that the correction has not seen decides. With fewer than 16 of those, biases are corrected, but
+    where samples are few in all: then some of them are left out for a trial (16 to 47 samples).
 
     Args:
         model: the original; its outputs are what is measured.
@@ -103,21 +116,63 @@ def choose_biases(
         threads=threads,
         progress=None if progress is None else partial(progress, "correcting biases"),
     )
+    original = {name: model.load(name) for name in corrected}
     unseen = samples.tail(count).head(count)
     if len(unseen) < _VALIDATION_SAMPLES:
+        few = samples.head(count)
+        if _VALIDATION_SAMPLES <= len(few) < FEW_SAMPLES:
+            pays = _correcting_pays(model, layers, weights, original, means, few, losses, threads)
+            return corrected if pays else original
         return corrected
     groups = unseen.groups()
     if len(references) == 1 and len(groups) == 1:
         expected: References = [[found[count : count + groups[0].count] for found in references[0]]]
     else:
         expected = run_groups(model, groups, threads=threads)
-    original = {name: model.load(name) for name in corrected}
+    better = _is_better(model, weights, corrected, original, groups, expected, losses, threads)
+    return corrected if better else original
+
+
+def left_out(count: int) -> npt.NDArray[np.bool_]:
+    """Return which of so many samples are left out of what others correct."""
+    return np.arange(count) % _EVERY == _EVERY - 1
+
+
+def _correcting_pays(
+    model: Model,
+    layers: Sequence[LinearLayer],
+    weights: Mapping[str, np.ndarray],
+    original: Mapping[str, np.ndarray],
+    means: Mapping[str, Float64],
+    samples: Samples,
+    losses: Sequence[OutputLoss],
+    threads: int,
+) -> bool:
+    """Say whether biases corrected by some of the samples do better on the others than the original's own."""
+    apart = left_out(len(samples))
+    fitted, unseen = (samples.take(np.flatnonzero(part)).groups() for part in (~apart, apart))
+    own_means = {name: rows[~apart] for name, rows in means.items()}
+    corrected = correct_biases(model, layers, weights, own_means, fitted, threads=threads)
+    expected = run_groups(model, unseen, threads=threads)
+    return _is_better(model, weights, corrected, original, unseen, expected, losses, threads)
+
+
+def _is_better(
+    model: Model,
+    weights: Mapping[str, np.ndarray],
+    corrected: Mapping[str, np.ndarray],
+    original: Mapping[str, np.ndarray],
+    groups: Sequence[Group],
+    expected: References,
+    losses: Sequence[OutputLoss],
+    threads: int,
+) -> bool:
+    """Say whether corrected biases do at least as well on samples as the original's own; NaN is never better."""
     found = [
         model_loss(model.replace_weights({**weights, **biases}), groups, expected, losses, threads=threads)
         for biases in (corrected, original)
     ]
-    # NaN is never the better one.
-    return corrected if found[0] <= found[1] or math.isnan(found[1]) else original
+    return found[0] <= found[1] or math.isnan(found[1])
 
 
 def correct_biases(

@@ -6,12 +6,13 @@ at few places, and of few samples too little is seen of these. So the whole mode
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from enxuto.calibration.allocation import Spacing
-from enxuto.calibration.bias_correction import correct_biases
+from enxuto.calibration.bias_correction import FEW_SAMPLES, correct_biases, left_out
 from enxuto.calibration.layer_rounding import round_in_order, round_layers
 from enxuto.calibration.layers import LinearLayer
 from enxuto.calibration.refit import FEWEST_SAMPLES
@@ -22,9 +23,6 @@ from enxuto.onnx_model import Model
 from enxuto.quantize.tensor import QuantizedTensor
 
 __all__ = ["refitting_pays"]
-
-_ENOUGH = 48  # samples, from which on refitting has paid wherever it was measured
-_EVERY = 4  # samples, of which one is left out
 
 
 def refitting_pays(
@@ -53,22 +51,25 @@ def refitting_pays(
         threads: that round and run.
     """
     count = len(samples)
-    if count >= _ENOUGH:
+    if count >= FEW_SAMPLES:  # wherever it was measured with as many, refitting paid
         return True
-    left_out = np.arange(count) % _EVERY == _EVERY - 1
-    fitted, unseen = (samples.take(np.flatnonzero(part)) for part in (~left_out, left_out))
+    apart = left_out(count)
+    fitted, unseen = (samples.take(np.flatnonzero(part)) for part in (~apart, apart))
     if len(fitted) < FEWEST_SAMPLES:
         return False
     groups = unseen.groups()
     references = run_groups(model, groups, threads=threads)
-    own_means = {name: rows[~left_out] for name, rows in means.items()}
+    own_means = {name: rows[~apart] for name, rows in means.items()}
 
     def loss(tensors: Mapping[str, QuantizedTensor]) -> float:
+        """Of a model with these weights, with its own biases or corrected ones, whichever do better."""
         weights = {name: one.reconstruct().astype(model.info(name).dtype) for name, one in tensors.items()}
         biases = correct_biases(model, layers, weights, own_means, fitted.groups(), threads=threads)
-        return model_loss(
-            model.replace_weights({**weights, **biases}), groups, references, losses, threads=threads
-        )
+        tried = [
+            model_loss(model.replace_weights(one), groups, references, losses, threads=threads)
+            for one in (weights, {**weights, **biases})
+        ]
+        return min((one for one in tried if math.isfinite(one)), default=math.inf)
 
     at_once = loss(round_layers(model, layers, spacings, price, paths=paths, threads=threads))
     in_order = loss(round_in_order(model, layers, spacings, price, fitted, paths=paths, threads=threads))
