@@ -10,6 +10,8 @@ from enxuto.calibration.calibrate import calibrate
 from enxuto.calibration.straight_model import straighten
 from enxuto.calibration.untaken import untaken_weights
 from enxuto.compression.at_price import compress_at
+from enxuto.compression.data_free import compress
+from enxuto.compression.promise import StepsReport
 from enxuto.data.samples import Samples
 from enxuto.onnx_model import Model, hoist_weights, output_ending
 from enxuto.runtime import Runner
@@ -153,6 +155,10 @@ def test_weights_of_branches_not_taken_are_told_of(condition: list[object]) -> N
     assert doubt.startswith(
         f"{share:.0%} of the weights, such as 'i.else_branch/w', are in branches that none"
     )
+    told: list[StepsReport] = []
+    compress(model, steps="checked", threads=1, tell=told.append)
+    assert [one.untaken for one in told] == [doubt.removesuffix("; give samples that take all branches")]
+    assert told[0].describe().endswith(told[0].untaken)
     straight = straighten(model, Samples({"x": SAMPLES}).groups(), threads=1)
     assert untaken_weights(straight, straight) is None
     assert untaken_weights(model, model) is None

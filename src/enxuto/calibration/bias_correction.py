@@ -135,7 +135,7 @@ def choose_biases(
 
 def left_out(count: int) -> npt.NDArray[np.bool_]:
     """Return which of so many samples are left out of what others correct."""
-    return np.arange(count) % _EVERY == _EVERY - 1
+    return np.asarray(np.arange(count) % _EVERY == _EVERY - 1)
 
 
 def _correcting_pays(

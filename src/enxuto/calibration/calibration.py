@@ -169,7 +169,10 @@ class Calibration:
     def doubts(self) -> tuple[str, ...]:
         """What says that figures mean less than they seem to."""
         untaken = untaken_weights(self.model, self.straight)
-        return (*self.judged_outputs.doubts, *([untaken] if untaken else []))
+        return (
+            *self.judged_outputs.doubts,
+            *([f"{untaken}; give samples that take all branches"] if untaken else []),
+        )
 
     @property
     def paths(self) -> int:

@@ -37,7 +37,7 @@ def untaken_weights(model: Model, straight: Model | None) -> str | None:
         return None
     return (
         f"{share:.0%} of the weights, such as {max(untaken, key=untaken.__getitem__)!r}, are in branches that none of "
-        "these samples takes: no figure here tells what they lose; give samples that take all branches"
+        "these samples takes: no figure here tells what they lose"
     )
 
 

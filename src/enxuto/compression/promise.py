@@ -58,6 +58,7 @@ class StepsReport:
     inputs: what was fed, in words; "" where the model was not run. reason: why it was not, "" where it was.
     octaves_finer: by how much all steps are finer than the usual ones; None where a size fixes them. kept: what the
     file's outputs keep, in words. fits: whether that is what the default promises; None where it is not known.
+    untaken: which weights these inputs do not reach, in words, or "".
     """
 
     inputs: str = ""
@@ -65,9 +66,13 @@ class StepsReport:
     octaves_finer: float | None = None
     kept: str = ""
     fits: bool | None = None
+    untaken: str = ""
 
     def describe(self) -> str:
         """Return a sentence for a remark."""
+        return f"{self._outcome()}; {self.untaken}" if self.untaken else self._outcome()
+
+    def _outcome(self) -> str:
         if not self.inputs:
             return f"steps by the weights alone, since the model cannot be tried: {self.reason}"
         text = f"on synthetic inputs ({self.inputs}) the file's outputs keep {self.kept}"
@@ -127,7 +132,12 @@ class Promise:
     def report(self, judged: Judgement, octaves_finer: float | None = None) -> StepsReport:
         """Return the report on a file."""
         return StepsReport(
-            self._response.inputs, "", octaves_finer, self.describe(judged), self.is_kept(judged)
+            self._response.inputs,
+            "",
+            octaves_finer,
+            self.describe(judged),
+            self.is_kept(judged),
+            self._response.untaken,
         )
 
     @staticmethod

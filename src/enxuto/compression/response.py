@@ -20,7 +20,9 @@ from numpy.typing import NDArray
 from onnx import NodeProto
 
 from enxuto.calibration.outputs import run_together
+from enxuto.calibration.straight_model import straighten
 from enxuto.calibration.synthetic_inputs import synthetic_inputs
+from enxuto.calibration.untaken import untaken_weights
 from enxuto.compression.judge import Judgement
 from enxuto.compression.output_judge import OutputJudge
 from enxuto.data import Preprocess
@@ -53,8 +55,8 @@ _TRUST = 0.7  # how far one draw's ratio of losses is followed
 class Response:
     """A model's outputs on synthetic inputs, and what other weights make of them.
 
-    inputs: what is fed, in words. samples: how many. Raises `UsageError` or `ModelError` where the model runs on
-    nothing tried or has no output that can be judged.
+    inputs: what is fed, in words. samples: how many. untaken: which weights these do not reach, in words, or "". Raises
+    `UsageError` or `ModelError` where the model runs on nothing tried or has no output that can be judged.
     """
 
     def __init__(
@@ -76,6 +78,7 @@ class Response:
             judge = OutputJudge(model, samples, choices, threads=threads)
         self._judge = judge
         self.samples = len(samples)
+        self.untaken = untaken_weights(model, straighten(model, samples.groups(), threads=threads)) or ""
 
     def judge(self, model: Model) -> Judgement:
         """Return how the outputs of a model compare with the original's."""
