@@ -211,6 +211,16 @@ def test_bits_out_of_reach(bits: float) -> None:
         compress(DEMO, bits=bits)
 
 
+@pytest.mark.parametrize("roles", [["kernel"], ["kernel", "depthwise", "matrix", "bias", "norm", "other"]])
+def test_what_takes_the_bytes_is_said_where_bits_are_out_of_reach(roles: list[str]) -> None:
+    """More roles are named only where they would do something."""
+    with pytest.raises(BudgetError) as raised:
+        compress(DEMO, bits=0.05, roles=roles, steps="balanced")
+    is_all = len(roles) > 1
+    assert ("too small to be quantized, the graph and the table" in str(raised.value)) == is_all
+    assert ("more roles=" in str(raised.value)) != is_all
+
+
 @pytest.mark.parametrize("bits", [0.0, -3.0, float("nan"), float("inf")])
 def test_bits_that_make_no_sense(bits: float) -> None:
     with pytest.raises(UsageError, match="bits per weight"):

@@ -184,6 +184,9 @@ def run(
     else:
         show_ledger(ledger, f"{source.name} → {target}")
         _show_remarks(model, result, checked, report=calibration.report)
+        before = next((row.bytes for row in ledger.rows if row.name == "ONNX file"), None)
+        if before is not None and written > before:
+            note(f"the file is larger than the ONNX file, {before:,.0f} B: there is next to nothing in it to compress")
         if judged is not None:
             note(judged.describe())
     violation = None if judged is None else judged.violation

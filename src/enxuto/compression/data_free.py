@@ -270,8 +270,13 @@ class _DataFreeCompression:
         whole = sum(info.bytes for info in self.model.infos() if info.dtype.kind in "iu")
         if whole > sum(info.bytes for info in self.model.infos()) / 2:
             return BudgetError(
-                f"{reason}most of this model ({whole:,} bytes) is whole numbers, as of a quantized model, which are "
-                "coded without loss; start from the model in float32, or leave out the size"
+                f"{reason}most of this model ({whole:,} bytes) is whole numbers, which are coded without loss; where "
+                "it is a quantized model, start from the model in float32, or leave out the size"
+            )
+        if set(quantizable_weights(self.model, list(Role), [], parts=True)) <= set(self.names):
+            return BudgetError(
+                f"{reason}tensors that are too small to be quantized, the graph and the table of tensors take more; "
+                "ask for a larger size"
             )
         return BudgetError(
             f"{reason}what is not quantized takes more; more roles= (bias, norm, other) or fewer keep_exact= would help"
