@@ -183,10 +183,8 @@ def run(
         )
     else:
         show_ledger(ledger, f"{source.name} → {target}")
+        _say_if_larger(ledger, written)
         _show_remarks(model, result, checked, report=calibration.report)
-        before = next((row.bytes for row in ledger.rows if row.name == "ONNX file"), None)
-        if before is not None and written > before:
-            note(f"the file is larger than the ONNX file, {before:,.0f} B: there is next to nothing in it to compress")
         if judged is not None:
             note(judged.describe())
     violation = None if judged is None else judged.violation
@@ -291,6 +289,14 @@ def _as_json(
             samples=counts.get("samples"), data=counts.get("data"), seed=counts.get("seed"), threads=threads
         ),
     }  # fmt: skip
+
+
+def _say_if_larger(ledger: Ledger, size: int) -> None:
+    before = next((row.bytes for row in ledger.rows if row.name == "ONNX file"), None)
+    if before is not None and size > before:
+        note(
+            f"the file is larger than the ONNX file, {before:,.0f} B: there is next to nothing in it to compress"
+        )
 
 
 def _show_remarks(
