@@ -178,3 +178,29 @@ def test_all_inputs_that_leave_sizes_open_are_named_at_once() -> None:
         runner.random_feeds(1)
     feeds = runner.random_feeds(1, shape={"a": (1, 4, 3), "b": (1, 4, 3)})
     assert feeds["b"].shape == (1, 4, 3)
+
+
+@pytest.mark.parametrize("apart", [True, False])
+def test_rows_of_several_inputs_run_in_batches_only_where_they_are_samples(apart: bool) -> None:
+    """A running sum over rows would begin again in every batch."""
+    nodes = [
+        helper.make_node("CumSum", ["x", "axis"], ["s"]),
+        helper.make_node("Add", ["s", "z"], ["y"]),
+    ]
+    graph = helper.make_graph(
+        nodes, "g",
+        [helper.make_tensor_value_info(n, TensorProto.FLOAT, [4, size]) for n, size in (("x", 3), ("z", 1))],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, [4, 3])],
+        [numpy_helper.from_array(np.array(1 if apart else 0, np.int64), "axis")],
+    )  # fmt: skip
+    model = helper.make_model(graph, ir_version=8, opset_imports=[helper.make_opsetid("", 17)])
+    runner = Runner(Model.from_proto(model), threads=1)
+    feeds = {
+        name: np.arange(10 * size, dtype=np.float32).reshape(10, size) for name, size in (("x", 3), ("z", 1))
+    }
+    if apart:
+        (found,) = runner.values(feeds, ["y"])
+        np.testing.assert_allclose(found, feeds["x"].cumsum(1) + feeds["z"])
+    else:
+        with pytest.raises(DataError, match="E044"):
+            runner.values(feeds, ["y"])

@@ -27,8 +27,10 @@ from enxuto.onnx_model.inputs import (
     check_shape,
     check_sizes,
     check_sizes_known,
+    rows_for_batches,
     shape_text,
     sizes_at,
+    take_rows,
 )
 
 __all__ = ["InputInfo", "Runner", "activations", "advise_on_failure", "session"]
@@ -72,6 +74,7 @@ class Runner:
         whole = _as_model(model)
         given = {item.name for item in whole.proto.graph.output}
         added = [name for name in dict.fromkeys(extra_outputs) if name not in given]
+        self._apart: bool | None = None  # whether rows of several inputs are, where it was asked for
         self._session = session(_with_outputs(whole, added), threads=threads, spinning=spinning)
         self.inputs = [_input_info(item) for item in self._session.get_inputs()]
         self.output_names = [str(item.name) for item in self._session.get_outputs()]
@@ -120,18 +123,21 @@ class Runner:
         """Named outputs for a set of inputs; in batches as they take them, of one input or where all fix one size."""
         if len(self.inputs) == 1 and self.inputs[0].shape and set(feeds) == {self.inputs[0].name}:
             return self.outputs(feeds[self.inputs[0].name], names)
-        count, fixed = self._rows_for_batches(feeds)
-        return self._in_batches(feeds, names, count, fixed) if fixed else self.run(feeds, names)
+        count, fixed = rows_for_batches(self.inputs, feeds)
+        if not fixed or not self._rows_are_apart(feeds, names, fixed):
+            return self.run(feeds, names)
+        return self._in_batches(feeds, names, count, fixed)
 
-    def _rows_for_batches(self, feeds: Mapping[str, np.ndarray]) -> tuple[int, int]:
-        """Return how many rows all inputs are fed, and the batch size that they fix; 0 where they run as they are."""
-        shapes = {info.name: info.shape for info in self.inputs if info.shape}
-        fixed = {shape[0] for shape in shapes.values()}
-        rows = {feeds[name].shape[:1] for name in shapes if name in feeds}
-        if len(fixed) != 1 or len(rows) != 1 or () in rows:
-            return 0, 0
-        (size,), ((count,),) = fixed, rows
-        return count, 0 if size is None or size < 2 or not count or count == size else size
+    def _rows_are_apart(self, feeds: Mapping[str, np.ndarray], names: Sequence[str], fixed: int) -> bool:
+        """Say whether rows are samples, not steps of one: what the first holds changes nothing behind it."""
+        if self._apart is None:
+            taken = np.arange(fixed) % min(len(array) for array in feeds.values() if array.ndim)
+            both = (np.concatenate([[first], taken[1:]]) for first in (taken[0], taken[-1]))
+            one, two = (self.run(take_rows(feeds, rows), names) for rows in both)
+            pairs = [(_rows(a, fixed)[1:], _rows(b, fixed)[1:]) for a, b in zip(one, two, strict=True)]
+            numbers = (pair for pair in pairs if pair[0].dtype.kind in "fiub")
+            self._apart = all(np.allclose(a, b, 1e-3, 1e-3, equal_nan=True) for a, b in numbers)
+        return self._apart
 
     def _in_batches(
         self, feeds: Mapping[str, np.ndarray], names: Sequence[str], count: int, fixed: int
@@ -141,8 +147,7 @@ class Runner:
         for start in range(0, count, fixed):
             kept = min(fixed, count - start)
             taken = np.minimum(np.arange(start, start + fixed), count - 1)
-            batch = {name: array[taken] if array.ndim else array for name, array in feeds.items()}
-            parts.append([_rows(out, fixed)[:kept] for out in self.run(batch, names)])
+            parts.append([_rows(out, fixed)[:kept] for out in self.run(take_rows(feeds, taken), names)])
         return [np.concatenate(rows) for rows in zip(*parts, strict=True)]
 
     def random_feeds(

@@ -189,7 +189,7 @@ def test_refitted_networks_lose_less_on_inputs_not_seen(monkeypatch: pytest.Monk
 
 @pytest.mark.parametrize(
     ("samples", "ruinous", "pays"),
-    [(16, True, False), (47, True, False), (32, False, True), (12, False, False)],
+    [(16, True, False), (47, True, False), (32, False, True), (12, False, True)],
 )
 def test_few_samples_are_tried_before_layers_are_refitted(
     samples: int, ruinous: bool, pays: bool, monkeypatch: pytest.MonkeyPatch
@@ -206,6 +206,55 @@ def test_few_samples_are_tried_before_layers_are_refitted(
     )  # fmt: skip
     same = all(np.array_equal(found[name].levels, alone[name].levels) for name in alone)
     assert same != pays
+
+
+@pytest.mark.parametrize("samples", [2, 3, 4, 15, 16, 17])
+@pytest.mark.parametrize("sizes", [(6,), (6, 8)])
+def test_any_number_of_samples_of_any_sizes_calibrates(samples: int, sizes: tuple[int, ...]) -> None:
+    """Those that are left out for a trial, and their means, are of the same samples, however these are grouped."""
+    model, _ = deep_network(2)
+    images = [inputs_of(number, 1)[:, :, : sizes[number % len(sizes)]] for number in range(samples)]
+    column = np.concatenate(images) if len(sizes) == 1 else images
+    calibration = calibrate(model, Samples({"x": column}, stacked=len(sizes) == 1), threads=1)
+    tensors = calibration.round_at(1e-5)
+    assert set(calibration.correct_biases(tensors)) == {"b0", "b1"}
+
+
+@pytest.mark.parametrize("samples", [16, 32])
+def test_layers_whose_rows_are_no_samples_are_tried_too(samples: int) -> None:
+    """Tokens of all samples in one list of rows: means are of the list."""
+    arrays = {
+        "w": RNG(1).standard_normal((8, 6)),
+        "b": np.zeros(6),
+        "v": RNG(2).standard_normal((6, 3)),
+        "c": np.zeros(3),
+    }
+    shapes = {"flat": [-1, 8], "back": [0, -1, 3]}
+    graph = helper.make_graph(
+        [
+            node("Reshape", ["x", "flat"], ["f"]),
+            node("Gemm", ["f", "w", "b"], ["h"]),
+            node("Relu", ["h"], ["r"]),
+            node("Gemm", ["r", "v", "c"], ["g"]),
+            node("Shape", ["x"], ["s"], start=0, end=2),
+            node("Concat", ["s", "three"], ["whole"], axis=0),
+            node("Reshape", ["g", "whole"], ["y"]),
+        ],
+        "g",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", 5, 8])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["n", 5, 3])],
+        [
+            *(numpy_helper.from_array(np.asarray(a, np.float32), name) for name, a in arrays.items()),
+            numpy_helper.from_array(np.array(shapes["flat"], np.int64), "flat"),
+            numpy_helper.from_array(np.array([3], np.int64), "three"),
+        ],
+    )
+    model = Model.from_proto(
+        helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    )
+    rows = RNG(3).standard_normal((samples, 5, 8)).astype(np.float32)
+    calibration = calibrate(model, Samples({"x": rows}), choices={"y": ("values", 1.0)}, threads=1)
+    assert set(calibration.correct_biases(calibration.round_at(1e-5))) == {"b", "c"}
 
 
 def test_a_further_price_gives_what_it_gives_alone(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -153,7 +153,7 @@ def test_weights_of_branches_not_taken_are_told_of(condition: list[object]) -> N
     whole = sum(model.info(name).elements for name in model.weight_names if model.info(name).shape[1:])
     share = model.info("i.else_branch/w").elements / whole
     assert doubt.startswith(
-        f"{share:.0%} of the weights, such as 'i.else_branch/w', are in branches that none"
+        f"{100 * share:.0f} % of the weights, such as 'i.else_branch/w', are in branches that none"
     )
     told: list[StepsReport] = []
     compress(model, steps="checked", threads=1, tell=told.append)
@@ -162,6 +162,29 @@ def test_weights_of_branches_not_taken_are_told_of(condition: list[object]) -> N
     straight = straighten(model, Samples({"x": SAMPLES}).groups(), threads=1)
     assert untaken_weights(straight, straight) is None
     assert untaken_weights(model, model) is None
+
+
+def test_weights_of_functions_that_run_are_not_told_of() -> None:
+    """They lie in no branch, though the main graph does not read them by name."""
+    model = model_of(CONSTANT)
+    proto = model.to_proto()
+    weight = numpy_helper.from_array(RANDOM.standard_normal((5, 40)).astype(np.float32), "inner")
+    body = [
+        helper.make_node("Constant", [], ["w"], value=weight),
+        helper.make_node("MatMul", ["a", "w"], ["b"]),
+    ]
+    proto.functions.append(
+        helper.make_function("own", "Dense", ["a"], ["b"], body, [helper.make_opsetid("", 13)])
+    )
+    proto.opset_import.append(helper.make_opsetid("own", 1))
+    proto.graph.node.append(helper.make_node("Dense", ["y"], ["z"], domain="own"))
+    del proto.graph.output[:]
+    proto.graph.output.append(helper.make_tensor_value_info("z", TensorProto.FLOAT, ["n", 40]))
+    held = Model.from_proto(proto)
+    straight = straighten(held, Samples({"x": SAMPLES}).groups(), threads=1)
+    found = untaken_weights(held, straight)
+    assert found is not None
+    assert "'i.else_branch/w'" in found
 
 
 def test_endings_are_seen_through_branches() -> None:

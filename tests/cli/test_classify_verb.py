@@ -70,7 +70,7 @@ def test_the_table_names_images_classes_and_percent(invoke: Invoke, digits: Path
     assert "L, x/255, NCHW" in found.stdout
 
 
-@pytest.mark.parametrize("words", [("--data", "photos"), ("--calibration", "photos"), ("--synthetic",)])
+@pytest.mark.parametrize("words", [("--data", "photos"), ("--calibration", "photos")])
 def test_files_that_images_calibrated_need_no_word_on_preprocessing(
     words: tuple[str, ...], invoke: Invoke, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

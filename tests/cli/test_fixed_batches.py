@@ -179,12 +179,17 @@ def test_several_inputs_run_in_batches_of_the_size_that_they_fix(count: int) -> 
     assert np.allclose(found, outputs(proto, feeds, 4)[:count], atol=1e-5)
 
 
-def test_batches_of_samples_are_full() -> None:
-    whole = Samples({"a": np.arange(7)[:, None], "b": [np.full((1, 2), i) for i in range(7)]}).in_batches(3)
-    assert len(whole) == 3
-    assert [group.count for group in whole.groups()] == [1, 1, 1]
-    assert [whole.sample(i)["a"].ravel().tolist() for i in range(3)] == [[0, 1, 2], [3, 4, 5], [6, 6, 6]]
-    assert whole.sample(2)["b"].shape == (3, 2)
+@pytest.mark.parametrize(
+    ("count", "expected"),
+    [(7, [[0, 1, 2], [3, 4, 5]]), (6, [[0, 1, 2], [3, 4, 5]]), (5, [[0, 1, 2], [3, 4, 4]]), (2, [[0, 1, 1]])],
+)
+def test_batches_of_samples_are_full(count: int, expected: list[list[int]]) -> None:
+    """What fills a batch would count several times, so it does so only where there are hardly any others."""
+    rows = {"a": np.arange(count)[:, None], "b": [np.full((1, 2), i) for i in range(count)]}
+    whole = Samples(rows).in_batches(3)
+    assert [group.count for group in whole.groups()] == [1] * len(expected)
+    assert [whole.sample(i)["a"].ravel().tolist() for i in range(len(whole))] == expected
+    assert whole.sample(0)["b"].shape == (3, 2)
 
 
 def test_joined_samples_keep_their_shapes() -> None:

@@ -165,7 +165,7 @@ INPUTS = enxuto.Preprocess().apply(list(PIXELS))
 PREPARED: dict[str, tuple[dict[str, Any], Any, bool]] = {
     "images": ({"data": PIXELS}, enxuto.Preprocess(), True),
     "images that calibrate": ({"calibration": PIXELS}, enxuto.Preprocess(), True),
-    "synthetic images": ({"synthetic": True}, enxuto.Preprocess(), True),
+    "synthetic images": ({"synthetic": True}, None, True),
     "images, as the caller says": (
         {"data": PIXELS, "preprocess": {"divide_by": 128.0}}, enxuto.Preprocess(divide_by=128.0), False
     ),
@@ -178,7 +178,7 @@ PREPARED: dict[str, tuple[dict[str, Any], Any, bool]] = {
 def test_files_say_how_the_images_that_calibrated_were_prepared(
     given: dict[str, Any], stored: enxuto.Preprocess | None, warned: bool, cache: Path
 ) -> None:
-    """Also where it was assumed; what is no image has no preprocessing."""
+    """Also where it was assumed; what is no image, or made up, tells of no preprocessing."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         small = enxuto.compress(tiny_network(channels=3), **given, bits=6, images=20, cache=cache)

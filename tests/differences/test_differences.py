@@ -176,6 +176,42 @@ def test_changed_weights_of_a_calibrated_file_need_its_original(digits: Model) -
         assert agreement > 0.9
 
 
+@pytest.mark.parametrize("nudge", [0.0, 0.001])
+def test_what_was_trained_from_a_calibrated_file_needs_no_original(nudge: float, digits: Model) -> None:
+    """Its weights lie on the old levels, or near to them: nothing was calibrated away that an original would tell."""
+    old = enxuto.compress(digits, max_kl=0.05, data=TEST_IMAGES, threads=1).compressed
+    decoded = old.to_model()
+    new = nudged(decoded, nudge) if nudge else decoded
+    patch = enxuto.diff(old, new)
+    made = patch.apply(old).to_model()
+    agreement = enxuto.evaluate(made, TEST_IMAGES, reference=new).agreement
+    assert agreement is not None
+    assert agreement > 0.98
+    if not nudge:
+        assert all(np.array_equal(made.load(name), decoded.load(name)) for name in floats(decoded))
+        assert patch.file_bytes < old.file_bytes / 10
+
+
+def test_a_frozen_body_under_a_new_head_needs_no_original(digits: Model) -> None:
+    """Where a layer has another shape, the others are still known by their hashes."""
+    old = enxuto.compress(digits, max_kl=0.05, data=TEST_IMAGES, threads=1).compressed
+    proto = digits.to_proto()
+    for tensor in proto.graph.initializer:
+        if tensor.dims[0] == 10:
+            tensor.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(tensor)[:5], tensor.name))
+    proto.graph.output[0].type.tensor_type.shape.dim[1].dim_value = 5
+    new = Model.from_proto(proto)
+    made = enxuto.diff(old, new).apply(old).to_model()
+    kept = [
+        name
+        for name in made.weight_names
+        if name in new and name.endswith("weight") and made.info(name).shape[0] != 5
+    ]
+    assert len(kept) == 4
+    before = old.to_model()
+    assert all(np.array_equal(made.load(name), before.load(name)) for name in kept)
+
+
 @pytest.mark.parametrize("change", ["more", "one", "renamed"])
 @pytest.mark.parametrize("exact", [[], ["*"], ["largest"]])
 def test_a_changed_head_of_a_calibrated_file_arrives_with_its_original(

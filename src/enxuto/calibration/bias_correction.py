@@ -35,8 +35,8 @@ __all__ = [
     "choose_biases",
     "correct_biases",
     "correcting_samples",
-    "left_out",
     "shrink_shift",
+    "trial_parts",
 ]
 
 _VALUES = 1 << 24  # numbers in the samples that correct biases, beyond the fewest
@@ -45,7 +45,7 @@ _VALIDATION_SAMPLES = 16  # at least, that tell whether the correction did any g
 _EVERY = 4  # samples, of which one is left out
 
 FEW_SAMPLES = 48
-"""Of fewer, some are left out to tell whether what the others correct does any good."""
+"""Of fewer that correct, some are left out to tell whether that does any good, where no others are there."""
 
 Float64 = npt.NDArray[np.float64]
 
@@ -92,8 +92,8 @@ def choose_biases(
 ) -> dict[str, np.ndarray]:
     """Return biases that go with quantized weights: corrected ones, or the model's own where those do better.
 
-    The loss on samples that the correction has not seen decides. With fewer than 16 of those, biases are corrected, but
-    where samples are few in all: then some of them are left out for a trial (16 to 47 samples).
+    The loss on samples that the correction has not seen decides (`trial_parts`); where there are none, biases are
+    corrected.
 
     Args:
         model: the original; its outputs are what is measured.
@@ -117,44 +117,36 @@ def choose_biases(
         progress=None if progress is None else partial(progress, "correcting biases"),
     )
     original = {name: model.load(name) for name in corrected}
-    unseen = samples.tail(count).head(count)
-    if len(unseen) < _VALIDATION_SAMPLES:
-        few = samples.head(count)
-        if _VALIDATION_SAMPLES <= len(few) < FEW_SAMPLES:
-            pays = _correcting_pays(model, layers, weights, original, means, few, losses, threads)
-            return corrected if pays else original
+    parts = trial_parts(samples)
+    if parts is None:
         return corrected
-    groups = unseen.groups()
-    if len(references) == 1 and len(groups) == 1:
-        expected: References = [[found[count : count + groups[0].count] for found in references[0]]]
+    fitted, unseen = (part.groups() for part in parts)
+    tried = corrected
+    if len(parts[0]) < count:
+        own_means = channel_means(model, layers, fitted, threads=threads)
+        tried = correct_biases(model, layers, weights, own_means, fitted, threads=threads)
+        expected: References = run_groups(model, unseen, threads=threads)
+    elif len(references) == 1 and len(unseen) == 1:
+        expected = [[found[count : count + unseen[0].count] for found in references[0]]]
     else:
-        expected = run_groups(model, groups, threads=threads)
-    better = _is_better(model, weights, corrected, original, groups, expected, losses, threads)
+        expected = run_groups(model, unseen, threads=threads)
+    better = _is_better(model, weights, tried, original, unseen, expected, losses, threads)
     return corrected if better else original
 
 
-def left_out(count: int) -> npt.NDArray[np.bool_]:
-    """Return which of so many samples are left out of what others correct."""
-    return np.asarray(np.arange(count) % _EVERY == _EVERY - 1)
+def trial_parts(samples: Samples) -> tuple[Samples, Samples] | None:
+    """Return samples that correct in a trial, and others that tell whether that does any good; None for too few.
 
-
-def _correcting_pays(
-    model: Model,
-    layers: Sequence[LinearLayer],
-    weights: Mapping[str, np.ndarray],
-    original: Mapping[str, np.ndarray],
-    means: Mapping[str, Float64],
-    samples: Samples,
-    losses: Sequence[OutputLoss],
-    threads: int,
-) -> bool:
-    """Say whether biases corrected by some of the samples do better on the others than the original's own."""
-    apart = left_out(len(samples))
-    fitted, unseen = (samples.take(np.flatnonzero(part)).groups() for part in (~apart, apart))
-    own_means = {name: rows[~apart] for name, rows in means.items()}
-    corrected = correct_biases(model, layers, weights, own_means, fitted, threads=threads)
-    expected = run_groups(model, unseen, threads=threads)
-    return _is_better(model, weights, corrected, original, unseen, expected, losses, threads)
+    The first are those that correct anyway, where enough are left besides. Else every fourth of them is left out.
+    """
+    count = correcting_samples(samples)
+    few, others = samples.head(count), samples.tail(count).head(count)
+    if len(others) >= _VALIDATION_SAMPLES:
+        return few, others
+    if not _VALIDATION_SAMPLES <= len(few) < FEW_SAMPLES:
+        return None
+    left_out = np.arange(len(few)) % _EVERY == _EVERY - 1
+    return few.take(np.flatnonzero(~left_out)), few.take(np.flatnonzero(left_out))
 
 
 def _is_better(

@@ -100,24 +100,19 @@ class Calibration:
             layers,
             spacings,
             price,
-            self._correcting,
+            self.samples.head(correcting_samples(self.samples)),
             paths=self.paths,
             threads=self.threads,
             originals=self._originals,
             progress=progress,
         )
 
-    @property
-    def _correcting(self) -> Samples:
-        """The samples that layers are refitted on, and biases corrected by."""
-        return self.samples.head(correcting_samples(self.samples))
-
     @cached_property
     def _refitting_pays(self) -> bool:
         """Whether layers are refitted; tried at one price, so that it does not depend on the first asked for."""
         spacings = {layer.weight: self._spacing(layer.weight) for layer in self.layers}
         return refitting_pays(
-            self.logits_model, self.layers, spacings, self.price_of_bits(_TRIED_BITS), self._correcting, self.means,
+            self.logits_model, self.layers, spacings, self.price_of_bits(_TRIED_BITS), self.samples,
             self.judged_outputs.losses, paths=self.paths, threads=self.threads,
         )  # fmt: skip
 

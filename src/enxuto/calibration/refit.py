@@ -31,12 +31,10 @@ from enxuto.calibration.partial_runs import PartialRuns
 from enxuto.data.samples import Group
 from enxuto.onnx_model import Model, reads_of
 
-__all__ = ["FEWEST_SAMPLES", "InputErrors", "OriginalValues", "refit", "shortcuts", "watch_rounded"]
+__all__ = ["InputErrors", "OriginalValues", "refit", "shortcuts", "watch_rounded"]
 
 _POSITIONS = 96  # of a sample
-FEWEST_SAMPLES = 12
-"""Folds of fewer samples tell nothing: layers stay as they are."""
-
+_FEWEST = 12  # samples: folds of fewer tell nothing
 _RIDGES = (0.01, 0.03, 0.1, 0.3, 1.0)  # λ
 _KEPT = 1 << 28  # bytes of the original's values
 _PSEUDO_SAMPLES = 4  # of mean power in all channels, that silent ones are taken to have had besides
@@ -196,7 +194,7 @@ def refit(matrix: np.ndarray, seen: InputErrors, *, centred: bool) -> Float64:
     """
     old = matrix.astype(np.float64)
     inputs, missing = seen.inputs.astype(np.float64), seen.left(old, old)
-    if len(np.unique(seen.samples)) < FEWEST_SAMPLES or not (
+    if len(np.unique(seen.samples)) < _FEWEST or not (
         np.isfinite(inputs).all() and np.isfinite(missing).all()
     ):
         return old

@@ -9,13 +9,16 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 
-import numpy as np
-
 from enxuto.calibration.allocation import Spacing
-from enxuto.calibration.bias_correction import FEW_SAMPLES, correct_biases, left_out
+from enxuto.calibration.bias_correction import (
+    FEW_SAMPLES,
+    channel_means,
+    correct_biases,
+    correcting_samples,
+    trial_parts,
+)
 from enxuto.calibration.layer_rounding import round_in_order, round_layers
 from enxuto.calibration.layers import LinearLayer
-from enxuto.calibration.refit import FEWEST_SAMPLES
 from enxuto.calibration.sensitivity import model_loss, run_groups
 from enxuto.data.samples import Samples
 from enxuto.metrics.losses import OutputLoss
@@ -31,7 +34,6 @@ def refitting_pays(
     spacings: Mapping[str, Spacing],
     price: float,
     samples: Samples,
-    means: Mapping[str, np.ndarray],
     losses: Sequence[OutputLoss],
     *,
     paths: int,
@@ -44,27 +46,23 @@ def refitting_pays(
         layers: of the model, in the order of execution.
         spacings: by weight name.
         price: in nats per bit, at which both are made.
-        samples: that layers are refitted on.
-        means: by weight name, of the original's layers for each of these samples (`channel_means`).
+        samples: that calibrate; those that correct biases are what layers are refitted on.
         losses: of the outputs.
         paths: that are followed along a row.
         threads: that round and run.
     """
-    count = len(samples)
-    if count >= FEW_SAMPLES:  # wherever it was measured with as many, refitting paid
-        return True
-    apart = left_out(count)
-    fitted, unseen = (samples.take(np.flatnonzero(part)) for part in (~apart, apart))
-    if len(fitted) < FEWEST_SAMPLES:
-        return False
-    groups = unseen.groups()
+    parts = trial_parts(samples)
+    if parts is None or min(len(samples), correcting_samples(samples)) >= FEW_SAMPLES:
+        return True  # by as many it paid wherever it was measured
+    fitted = parts[0]
+    groups = parts[1].groups()
     references = run_groups(model, groups, threads=threads)
-    own_means = {name: rows[~apart] for name, rows in means.items()}
+    means = channel_means(model, layers, fitted.groups(), threads=threads)
 
     def loss(tensors: Mapping[str, QuantizedTensor]) -> float:
         """Of a model with these weights, with its own biases or corrected ones, whichever do better."""
         weights = {name: one.reconstruct().astype(model.info(name).dtype) for name, one in tensors.items()}
-        biases = correct_biases(model, layers, weights, own_means, fitted.groups(), threads=threads)
+        biases = correct_biases(model, layers, weights, means, fitted.groups(), threads=threads)
         tried = [
             model_loss(model.replace_weights(one), groups, references, losses, threads=threads)
             for one in (weights, {**weights, **biases})

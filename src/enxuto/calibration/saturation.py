@@ -52,5 +52,5 @@ def _rows(loss: OutputLoss, pieces: Sequence[np.ndarray]) -> np.ndarray:
     for piece in pieces:
         whole = np.moveaxis(piece, loss.axis, -1) if loss.axis is not None else piece
         rows.append(whole.reshape(-1, whole.shape[-1]))
-    scores = np.concatenate(rows)
+    scores = np.concatenate(rows) * (-1 if loss.least else 1)
     return scores if loss.scores_are == "logits" else log_probabilities(scores, loss.scores_are)

@@ -26,18 +26,21 @@ def untaken_weights(model: Model, straight: Model | None) -> str | None:
         return None
     hoisted = hoist_weights(model)
     reached = set(_read(straight.proto.graph))
+    read = set(_read(hoisted.proto.graph))  # without those that functions hold
     weights = {
         info.name: info.elements
         for info in hoisted.infos()
-        if info.role in _ROLES or (info.name in model and model.info(info.name).role in _ROLES)
+        if info.name in read
+        and (info.role in _ROLES or (info.name in model and model.info(info.name).role in _ROLES))
     }
     untaken = {name: count for name, count in weights.items() if name not in reached}
     share = sum(untaken.values()) / max(1, sum(weights.values()))
     if share < _SHARE:
         return None
+    largest = max(untaken, key=untaken.__getitem__)
     return (
-        f"{share:.0%} of the weights, such as {max(untaken, key=untaken.__getitem__)!r}, are in branches that none of "
-        "these samples takes: no figure here tells what they lose"
+        f"{100 * share:.0f} % of the weights, such as {largest!r}, are in branches that none of these "
+        "samples takes: no figure here tells what they lose"
     )
 
 

@@ -38,10 +38,9 @@ class ImageSplit:
 
     @property
     def prepares_images(self) -> bool:
-        """Whether preprocessing makes inputs of what is here: of images, synthetic ones too, that are no inputs yet."""
-        parts = (self.judging, self.held_out, self.training)
-        given = [self.calibration, *(part for part in parts if part is not None)]
-        return any(one is None or (isinstance(one, Dataset) and not one.prepared) for one in given)
+        """Whether preprocessing makes inputs of what is here: of images, made up ones aside, that are no inputs yet."""
+        given = (self.calibration, self.judging, self.held_out, self.training)
+        return any(isinstance(one, Dataset) and not one.prepared for one in given)
 
 
 def split_images(

@@ -193,11 +193,12 @@ class Samples:
     def in_batches(self, size: int) -> Samples:
         """Return samples that are batches of so many of these, of equal shapes; each is run by itself, without labels.
 
-        The last batch is filled up with its last sample.
+        A last batch that is not full is left out; where fewer than two are full, it is filled up with its last sample.
         """
         batches = []
         for group in replace(self, stacked=True).groups():
-            for start in range(0, group.count, size):
+            few = group.count < 2 * size
+            for start in range(0, group.count if few else group.count - size + 1, size):
                 taken = np.minimum(np.arange(start, start + size), group.count - 1)
                 batches.append({name: array[taken] for name, array in group.feeds.items()})
         columns = {name: [feeds[name] for feeds in batches] for name in self.columns}

@@ -25,7 +25,7 @@ from enxuto.differences.sides import frame_of
 from enxuto.differences.values import remake, steps_of, trellis_of
 from enxuto.enx.assemble import Assembly
 from enxuto.enx.file import CompressedModel
-from enxuto.enx.fingerprint import FINGERPRINT_KEY, changed_weights, hashed_names
+from enxuto.enx.fingerprint import FINGERPRINT_KEY, changed_weights, hashed_names, weights_in_common
 from enxuto.enx.folding import fold_alike
 from enxuto.enx.payload import Payload
 from enxuto.enx.table import ExactRow, LevelsRow, TensorEntry
@@ -41,6 +41,9 @@ __all__ = ["requantize"]
 
 _TINY = 16  # bytes of a weight that a file keeps in the graph
 _TRELLIS_STEP = 0.57  # of the step at equal error off a trellis
+_SMALL_CHANGE = (
+    0.05  # steps on average; the weights that a file was made from are a fifth of a step off and more
+)
 _LARGE_CHANGE = 0.5  # steps that weights moved on average, beyond which they are rounded anew
 _BEYOND = 1.5  # times a minifloat's largest value, from which on it does not stand for a weight
 
@@ -107,23 +110,38 @@ class _Requantization:
         return assembly.finish()
 
     def _check_original(self) -> None:
-        """Refuse to round weights anew whose levels were calibrated: on steps that large, nearest ones ruin much."""
+        """Refuse to round weights anew whose levels were calibrated: on steps that large, nearest ones ruin much.
+
+        Biases have steps that are small enough.
+        """
         if self.original is not None or not self._is_calibrated:
             return
         changed = [
-            entry.name
+            name
             for payload in self.old.payloads
-            if isinstance(payload.row, LevelsRow)
-            for entry in payload.row.tensors
-            if self._is_the_same_kind(entry) and entry.name not in self._unchanged
+            if isinstance(payload.row, LevelsRow) and all(map(self._is_the_same_kind, payload.row.tensors))
+            for name, tensor in payload.levels().items()
+            if len(self.model.info(name).shape) > 1
+            and name not in self._unchanged
+            and not self._is_of_old(name, tensor)
         ]
         if changed:
+            which = f"{changed[0]!r}{_and_more(len(changed) - 1)}"
+            may_have = "" if FINGERPRINT_KEY in self.old.metadata else "may have "
             raise UsageError(
-                f"the old file was calibrated, and {changed[0]!r}{_and_more(len(changed) - 1)} changed since; give "
-                "original=, the model that the old file was made from: without it, weights are rounded anew, which "
+                f"the old file was calibrated, and {which} {may_have}changed since; give original=, the "
+                "model that the old file was made from: without it, weights are rounded anew, which "
                 "loses what calibration won",
                 code="E023",
             )
+
+    def _is_of_old(self, name: str, tensor: QuantizedTensor) -> bool:
+        """Say whether a weight is the old file's value, or was trained a little from there: it is far nearer to it."""
+        steps = steps_of(tensor.quantizer, tensor.levels.shape)
+        if steps is None or not tensor.levels.size:
+            return steps is not None
+        off = np.abs(np.asarray(self.model.load(name), np.float64) - tensor.reconstruct()) / steps
+        return float(off.mean()) <= _SMALL_CHANGE
 
     def _is_the_same_kind(self, entry: TensorEntry) -> bool:
         if entry.name not in self.model:
@@ -187,7 +205,11 @@ class _Requantization:
         steps, trellis = steps_of(tensor.quantizer, tensor.levels.shape), trellis_of(tensor.quantizer)
         if steps is None:
             return _quantize_within(tensor.quantizer, weight)
-        change = self._change(name) if self._is_calibrated else None
+        change = None
+        if self._is_calibrated and self._is_of_old(name, tensor):
+            change = weight.astype(np.float64) - tensor.reconstruct()
+        elif self._is_calibrated:
+            change = self._change(name)
         if change is not None:
             change = change / steps
             if float(np.abs(change).mean()) <= _LARGE_CHANGE:
@@ -226,8 +248,10 @@ class _Requantization:
                     "the old file was not made from the original given; give the model it was made from"
                 )
             return {name for name in same if np.array_equal(self.original.load(name), self.model.load(name))}
-        if text is None or not same.issuperset(names):
+        if text is None:
             return set()
+        if not same.issuperset(names):
+            return same & weights_in_common(text, self.model, names)
         changed = changed_weights(text, self.model, names)
         return set() if changed is None else set(names) - changed
 

@@ -20,7 +20,7 @@ from enxuto.enx.table import LevelsRow, Row
 from enxuto.errors import FormatError
 from enxuto.onnx_model import Model, array_bytes
 
-__all__ = ["FINGERPRINT_KEY", "changed_weights", "fingerprint", "hashed_names"]
+__all__ = ["FINGERPRINT_KEY", "changed_weights", "fingerprint", "hashed_names", "weights_in_common"]
 
 FINGERPRINT_KEY = "weights"
 """Key of a file's metadata."""
@@ -49,14 +49,7 @@ def changed_weights(text: object, model: Model, names: Collection[str]) -> set[s
 
     Raises `FormatError` where the text is no such hash.
     """
-    try:
-        wanted = base64.b64decode(str(text) + "=" * (-len(str(text)) % 4), validate=True)
-    except (binascii.Error, ValueError) as error:
-        raise FormatError(
-            "the hash of the original weights in the metadata is damaged", code="E052"
-        ) from error
-    if not isinstance(text, str) or len(wanted) != _WHOLE + _EACH * len(names):
-        raise FormatError("the hash of the original weights in the metadata does not fit the table")
+    wanted = _read(text, len(names))
     digests = [_digest(model, name) for name in names]
     found = _join(digests)
     if found == wanted:
@@ -68,6 +61,33 @@ def changed_weights(text: object, model: Model, names: Collection[str]) -> set[s
         if wanted[at : at + _EACH] != found[at : at + _EACH]
     }
     return named or None
+
+
+def weights_in_common(text: object, model: Model, names: Collection[str]) -> set[str]:
+    """Return which of the weights `names` a model of other layers still has as they were.
+
+    Raises `FormatError` where the text is no such hash.
+    """
+    wanted = _read(text, len(names))
+    places = zip(names, range(_WHOLE, len(wanted), _EACH), strict=True)
+    return {
+        name
+        for name, at in places
+        if name in model and wanted[at : at + _EACH] == _digest(model, name)[:_EACH]
+    }
+
+
+def _read(text: object, count: int) -> bytes:
+    """Return the hashes of a text of so many weights."""
+    try:
+        wanted = base64.b64decode(str(text) + "=" * (-len(str(text)) % 4), validate=True)
+    except (binascii.Error, ValueError) as error:
+        raise FormatError(
+            "the hash of the original weights in the metadata is damaged", code="E052"
+        ) from error
+    if not isinstance(text, str) or len(wanted) != _WHOLE + _EACH * count:
+        raise FormatError("the hash of the original weights in the metadata does not fit the table")
+    return wanted
 
 
 def _digest(model: Model, name: str) -> bytes:

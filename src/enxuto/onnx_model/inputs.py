@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,8 +16,10 @@ __all__ = [
     "check_shape",
     "check_sizes",
     "check_sizes_known",
+    "rows_for_batches",
     "shape_text",
     "sizes_at",
+    "take_rows",
 ]
 
 
@@ -41,6 +43,22 @@ def as_input(info: InputInfo, values: np.ndarray) -> np.ndarray:
             code="E046",
         )
     return made
+
+
+def rows_for_batches(infos: Sequence[InputInfo], feeds: Mapping[str, np.ndarray]) -> tuple[int, int]:
+    """Return how many rows all inputs are fed, and the batch size that they fix; 0 where they run as they are."""
+    shapes = {info.name: info.shape for info in infos if info.shape}
+    fixed = {shape[0] for shape in shapes.values()}
+    rows = {feeds[name].shape[:1] for name in shapes if name in feeds}
+    if len(fixed) != 1 or len(rows) != 1 or () in rows:
+        return 0, 0
+    (size,), ((count,),) = fixed, rows
+    return count, 0 if size is None or size < 2 or not count or count == size else size
+
+
+def take_rows(feeds: Mapping[str, np.ndarray], rows: np.ndarray) -> dict[str, np.ndarray]:
+    """Return these rows of all inputs; single numbers as they are."""
+    return {name: array[rows] if array.ndim else array for name, array in feeds.items()}
 
 
 def check_shape(info: InputInfo, shape: Sequence[int]) -> None:

@@ -42,5 +42,7 @@ def _one_loss(loss: OutputLoss, reference: Tensor, found: Tensor) -> Tensor:
         reference, found = reference.flatten(1), found.flatten(1)
     if loss.scores_are == "probabilities":
         reference, found = (torch.log(value.clamp_min(1e-12)) for value in (reference, found))
+    if loss.least:
+        reference, found = -reference, -found
     log_p, log_q = F.log_softmax(reference, axis), F.log_softmax(found, axis)
     return torch.mean(torch.sum(log_p.exp() * (log_p - log_q), axis))
