@@ -298,7 +298,7 @@ class _Images:
             for remark in one.remarks if isinstance(one, Samples) else ():
                 warnings.warn(remark, stacklevel=4)
         chosen = preprocess or preprocess_of(self.known)
-        if chosen is None and parts.prepares_images:
+        if chosen is None and (parts.prepares_images or parts.calibration is None):
             chosen = plain_preprocess_of(self.model)
             fed = "fed as they are, 0 to 255" if chosen.divide_by == 1 else "divided by 255 and nothing else"
             warnings.warn(
