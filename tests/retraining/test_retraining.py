@@ -426,7 +426,7 @@ def test_samples_of_a_model_that_takes_one_at_a_time_are_trained_on(calibrations
     """Fixed batch 1: arrays are kept one by one, and trained on together."""
     arrays = {"x": TRAINING}, {"x": JUDGING}
     result = enxuto.compress(
-        fixed_batch(1), calibration=arrays[0], data=arrays[1], images=64, outputs=CLASSES, retrain=FEW, bits=3.1,
+        fixed_batch(1), calibration=arrays[0], data=arrays[1], images=64, outputs=CLASSES, retrain=FEW, bits=3.3,
         cache=calibrations, threads=1,
     )  # fmt: skip
     assert retrained_of(result).images == 1.5 * 512
