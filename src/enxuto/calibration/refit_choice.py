@@ -1,4 +1,4 @@
-"""Whether layers are refitted (`calibration.refit`), tried on samples left out where there are few.
+"""Whether layers are refitted (`calibration.refit`), tried on other samples where few correct.
 
 A layer that is nearer to what it gave is not always a better one: where a maximum over places follows, what counts is
 at few places, and of few samples too little is seen of these. So the whole model is rounded both ways, and judged.
