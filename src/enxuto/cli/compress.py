@@ -295,7 +295,7 @@ def _say_if_larger(ledger: Ledger, size: int) -> None:
     before = next((row.bytes for row in ledger.rows if row.name == "ONNX file"), None)
     if before is not None and size > before:
         note(
-            f"the file is larger than the ONNX file, {before:,.0f} B: there is next to nothing in it to compress"
+            f"the file is larger than the ONNX file, {before:,.0f} B: hardly anything in that becomes shorter"
         )
 
 
