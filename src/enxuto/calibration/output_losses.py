@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from enxuto.calibration.measured_model import measured_model
 from enxuto.calibration.output_kinds import (
     behind_arg_max,
     class_axis,
@@ -15,7 +16,7 @@ from enxuto.calibration.output_kinds import (
     says_values,
 )
 from enxuto.calibration.sensitivity import run_groups
-from enxuto.calibration.whole_numbers import behind_whole_numbers, measured_model
+from enxuto.calibration.whole_numbers import behind_whole_numbers
 from enxuto.data.samples import Group
 from enxuto.errors import DataError, EnxutoError
 from enxuto.metrics.divergence import log_probabilities
@@ -27,7 +28,6 @@ __all__ = [
     "computed_outputs",
     "guess_remark",
     "listed_outputs",
-    "measured_model",
     "output_loss",
     "unpeeled",
 ]

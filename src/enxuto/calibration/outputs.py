@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from enxuto.calibration.answers import Answers, inspect_answers
+from enxuto.calibration.measured_model import measured_model
 from enxuto.calibration.output_kinds import (
     before_picking,
     holds_chances,
@@ -28,7 +29,6 @@ from enxuto.calibration.output_losses import (
     computed_outputs,
     guess_remark,
     listed_outputs,
-    measured_model,
     output_loss,
     unpeeled,
 )
@@ -40,7 +40,7 @@ from enxuto.onnx_model import Model, fixed_batch
 from enxuto.onnx_model.carried import names_classes
 from enxuto.runtime import Runner
 
-__all__ = ["JudgedOutputs", "OutputChoices", "find_losses", "measured_model", "run_together"]
+__all__ = ["JudgedOutputs", "OutputChoices", "find_losses", "run_together"]
 
 OutputChoices = Mapping[str, tuple[str, float]]
 """By output what is asked for, a kind of loss or `ignore`, and its weight."""

@@ -10,14 +10,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from onnx import ModelProto, NodeProto
+from onnx import NodeProto
 
+from enxuto.calibration.measured_model import measured_model
 from enxuto.calibration.sensitivity import run_groups
 from enxuto.data.samples import Group
 from enxuto.errors import EnxutoError
 from enxuto.onnx_model import Model, int_attribute
 
-__all__ = ["Behind", "behind_whole_numbers", "measured_model"]
+__all__ = ["Behind", "behind_whole_numbers"]
 
 _ROUNDS = frozenset({"Round", "Floor", "Ceil"})
 _KEEPS = frozenset(
@@ -40,22 +41,6 @@ class Behind:
     pieces: list[np.ndarray]
     operator: str
     least: int | None = None
-
-
-def measured_model(model: Model, values: Sequence[str]) -> Model:
-    """Return the model with these values as its outputs; itself where they are."""
-    if [item.name for item in model.proto.graph.output] == list(values):
-        return model
-    proto = ModelProto()
-    proto.CopyFrom(model.proto)
-    known = {item.name: item for item in model.proto.graph.output}
-    del proto.graph.output[:]
-    for value in values:
-        if value in known:
-            proto.graph.output.append(known[value])
-        else:
-            proto.graph.output.add(name=value)
-    return model.with_proto(proto)
 
 
 def behind_whole_numbers(model: Model, name: str, groups: Sequence[Group], threads: int) -> Behind | None:
