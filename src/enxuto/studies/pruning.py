@@ -36,7 +36,6 @@ from enxuto.studies.network_hashes import state_hash
 from enxuto.study.identity import content_hash
 from enxuto.study.point import Point
 from enxuto.train.checkpoint import Checkpoint
-from enxuto.train.preparation import with_resize
 from enxuto.zoo.entry import OptionValue
 
 __all__ = ["StartingNetwork", "TrainedWeights", "prune_points", "size_after"]
@@ -140,7 +139,6 @@ class StartingNetwork:
         path: str | Path,
         size: tuple[int, int] | None = None,
         *,
-        resize: tuple[int, int] | None = None,
         prunes: bool = True,
     ) -> tuple[StartingNetwork, Preprocess | None]:
         """Take the network of an ONNX or `.enx` file, and the preprocessing that the file names.
@@ -150,7 +148,6 @@ class StartingNetwork:
         Args:
             path: the file.
             size: of images, (height, width), where the file leaves it open; by default its preprocessing says it.
-            resize: what that preprocessing resizes to, instead of what the file says.
             prunes: whether channels are followed, which not all networks that can be trained allow.
 
         Raises:
@@ -160,7 +157,7 @@ class StartingNetwork:
         model, metadata = load_with_metadata(path)
         stored = preprocess_of(metadata)
         return cls.of_model(
-            model, metadata, Path(path).stem, size or size_after(with_resize(stored, resize)), prunes=prunes
+            model, metadata, Path(path).stem, size or size_after(stored), prunes=prunes
         ), stored
 
     @classmethod
