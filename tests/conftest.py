@@ -73,6 +73,14 @@ QUICK_SHARE = 0.2
 """Of a property's examples, where slow tests are left out (`make quick`)."""
 
 
+@pytest.fixture(autouse=True, scope="session")
+def no_older_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Nothing of the user's is read or written: a calibration kept by older code would be taken for this one's."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("ENXUTO_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
 @cache
 def imported_names(path: Path, *, everywhere: bool) -> frozenset[str]:
     """Full names that a file imports: when it is imported, or `everywhere` in it."""

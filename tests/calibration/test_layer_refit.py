@@ -199,13 +199,18 @@ def test_few_samples_are_tried_before_layers_are_refitted(
     if ruinous:
         monkeypatch.setattr(layer_rounding, "refit", lambda matrix, seen, centred: -matrix)
     calibration = calibrate(model, Samples({"x": inputs_of(1, samples)}), threads=1)
-    found = calibration.round_at(1e-4)
+    stages: list[str] = []
+    found = calibration.round_at(1e-4, progress=lambda stage, done, total: stages.append(stage))
+    assert list(dict.fromkeys(stages)) == [*["trying refits"] * (samples >= 16), "rounding"]
     alone = layer_rounding.round_layers(
         calibration.model, calibration.layers, {n: choose_spacing(c) for n, c in calibration.curvatures.items()}, 1e-4,
         paths=calibration.paths, threads=1,
     )  # fmt: skip
     same = all(np.array_equal(found[name].levels, alone[name].levels) for name in alone)
     assert same != pays
+    stages.clear()
+    calibration.round_at(2e-4, progress=lambda stage, done, total: stages.append(stage))
+    assert set(stages) == {"rounding"}, "it is tried once"
 
 
 @pytest.mark.parametrize("samples", [2, 3, 4, 15, 16, 17])

@@ -83,7 +83,7 @@ def test_quantities_are_said_with_the_way_out() -> None:
     assert [loss.kind for loss in found.losses] == ["values"]
     (remark,) = found.remarks
     assert "'y' looks like quantities" in remark
-    assert "outputs=y=classes says otherwise" in remark
+    assert "outputs={'y': 'classes'} says otherwise" in remark
     asked = find_losses(regression(), SAMPLES, {"y": ("classes", 1.0)}, threads=1)
     assert ([loss.kind for loss in asked.losses], asked.remarks) == (["classes"], ())
 
@@ -212,7 +212,7 @@ def test_places_of_four_numbers_behind_a_sigmoid_are_boxes(name: str, shape: lis
     assert [loss.kind for loss in found.losses] == [kind]
     assert len(found.remarks) == (kind == "values")
     if kind == "values":
-        assert f"outputs={name}=binary says otherwise" in found.remarks[0]
+        assert f"outputs={{{name!r}: 'binary'}} says otherwise" in found.remarks[0]
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ Invoke = Callable[..., Result]
 
 @pytest.fixture(autouse=True)
 def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing of the user's is read or written: a calibration kept by older code would be taken for this one's."""
+    """What a verb keeps, the next test does not find: messages of calibrating are the same in every order of tests."""
     monkeypatch.setenv("ENXUTO_CACHE", str(tmp_path_factory.mktemp("cache")))
 
 

@@ -37,6 +37,10 @@ def named_for(message: str, verb: Callable[..., None]) -> str:
         ("--set epochs=… say the same as epochs=", "--set epochs=… say the same as --epochs"),
         ("in runs/seed=3, seed=3", "in runs/seed=3, --seed 3"),
         ("seed=1: enxuto export a --option seed=1", "--seed 1: enxuto export a --option seed=1"),
+        ("outputs={'y': 'values'} says", "--outputs y=values says"),
+        ("outputs={\"it's\": 'classes:2'}", "--outputs 'it'\"'\"'s=classes:2'"),
+        ("outputs={'a b': 'ignore'}, seed=3", "--outputs 'a b=ignore', --seed 3"),
+        ("outputs={y} or outputs={'y': 1}", "--outputs{y} or --outputs{'y': 1}"),
         ("call `enxuto curve seed=1 -o seed=2`, seed=3", "call `enxuto curve seed=1 -o seed=2`, --seed 3"),
     ],
 )

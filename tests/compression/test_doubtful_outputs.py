@@ -59,7 +59,7 @@ def test_logits_that_move_together_are_classes_where_these_are_bounded(
     assert found[0].calibrated is not None
     (remark,) = found[0].calibrated.calibration.judged_outputs.remarks
     assert "'out' looks like quantities, and is judged as classes" in remark
-    assert "outputs=out=values says otherwise" in remark
+    assert "outputs={'out': 'values'} says otherwise" in remark
 
 
 def test_scores_are_values_where_these_are_bounded() -> None:
@@ -125,4 +125,4 @@ def test_a_class_that_is_certain_beside_other_outputs_is_said() -> None:
     model, data = certain("floats together", second=True)
     found = enxuto.compress(model, data=data, min_snr=20, threads=1)
     assert found.calibrated is not None
-    assert "outputs=p=ignore leaves it out" in found.calibrated.calibration.judged_outputs.remarks[-1]
+    assert "outputs={'p': 'ignore'} leaves it out" in found.calibrated.calibration.judged_outputs.remarks[-1]

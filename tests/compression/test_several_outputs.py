@@ -59,7 +59,7 @@ def test_bounds_of_both_sorts_give_a_doubtful_row_to_the_one_that_has_none() -> 
 def test_a_guess_beside_other_outputs_is_said(name: str, kind: str, said: bool) -> None:
     found, remarks = kinds(network(name), max_kl=0.05)
     assert found == {"tags": "classes", name: kind}
-    assert any(f"outputs={name}=values says otherwise" in one for one in remarks) == said
+    assert any(f"outputs={{{name!r}: 'values'}} says otherwise" in one for one in remarks) == said
 
 
 @pytest.mark.parametrize(

@@ -40,7 +40,7 @@ from enxuto.onnx_model import Model, fold_batch_norm, settle
 
 __all__ = ["cached_calibration", "calibration_folder", "calibration_key"]
 
-_LAYOUT = 16  # of the files and of how they are measured; another number makes older ones unknown
+_LAYOUT = 17  # of the files and of how they are measured; another number makes older ones unknown
 _MOST = 1 << 30  # bytes
 
 

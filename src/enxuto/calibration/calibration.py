@@ -70,6 +70,7 @@ class Calibration:
     computed: dict[str, list[str]] = field(default_factory=dict)
     given: Model | None = None
     _spacings: dict[str, Spacing] = field(default_factory=dict, repr=False)
+    _refitted: list[bool] = field(default_factory=list, repr=False)
     _originals: OriginalValues = field(default_factory=OriginalValues, repr=False)
 
     def round_at(
@@ -91,7 +92,7 @@ class Calibration:
         spacings = {layer.weight: self._spacing(layer.weight) for layer in layers}
         if not trellis:
             spacings = {name: spacing.off_trellis() for name, spacing in spacings.items()}
-        if self.judged_outputs.answers is not None or not self._refitting_pays:
+        if self.judged_outputs.answers is not None or not self._refitting_pays(progress):
             return round_layers(
                 self.model, layers, spacings, price, paths=self.paths, threads=self.threads, progress=progress
             )
@@ -107,14 +108,15 @@ class Calibration:
             progress=progress,
         )
 
-    @cached_property
-    def _refitting_pays(self) -> bool:
-        """Whether layers are refitted; tried at one price, so that it does not depend on the first asked for."""
-        spacings = {layer.weight: self._spacing(layer.weight) for layer in self.layers}
-        return refitting_pays(
-            self.logits_model, self.layers, spacings, self.price_of_bits(_TRIED_BITS), self.samples,
-            self.judged_outputs.losses, paths=self.paths, threads=self.threads,
-        )  # fmt: skip
+    def _refitting_pays(self, progress: Progress | None) -> bool:
+        """Say whether layers are refitted; tried once, at a price that does not depend on the first asked for."""
+        if not self._refitted:
+            spacings = {layer.weight: self._spacing(layer.weight) for layer in self.layers}
+            self._refitted.append(refitting_pays(
+                self.logits_model, self.layers, spacings, self.price_of_bits(_TRIED_BITS), self.samples,
+                self.judged_outputs.losses, paths=self.paths, threads=self.threads, progress=progress,
+            ))  # fmt: skip
+        return self._refitted[0]
 
     def patterns_of(self, patterns: Sequence[str]) -> list[str]:
         """Return patterns of names of the given model as some of `model`, which has others for what was computed."""

@@ -94,7 +94,10 @@ def kind_of_output(
             return "values", ""
         four = all(piece.ndim == 3 and piece.shape[2] == 4 for piece in pieces)
         if four and says_values(name) is not False:
-            return "values", f"output {name!r} looks like boxes; outputs={name}=binary says otherwise"
+            return (
+                "values",
+                f"output {name!r} looks like boxes; outputs={{{name!r}: 'binary'}} says otherwise",
+            )
         return "binary", ""
     if ending.kind != "open":
         return "values", ""
@@ -134,9 +137,8 @@ def holds_chances(model: Model, name: str, pieces: Sequence[np.ndarray]) -> bool
 
 def values_remark(name: str) -> str:
     """Return the remark on a row of numbers that is taken for quantities."""
-    return (
-        f"output {name!r} looks like quantities, not scores of classes; outputs={name}=classes says otherwise"
-    )
+    otherwise = f"outputs={{{name!r}: 'classes'}} says otherwise"
+    return f"output {name!r} looks like quantities, not scores of classes; {otherwise}"
 
 
 def taken_remark(name: str, rows: str) -> str:
@@ -144,7 +146,7 @@ def taken_remark(name: str, rows: str) -> str:
     looks, bounded = ("quantities", "of classes") if rows == "classes" else ("scores of classes", "of values")
     return (
         f"output {name!r} looks like {looks}, and is judged as {rows} as the bound is {bounded}; "
-        f"outputs={name}={'values' if rows == 'classes' else 'classes'} says otherwise"
+        f"outputs={{{name!r}: {'values' if rows == 'classes' else 'classes'!r}}} says otherwise"
     )
 
 

@@ -187,7 +187,9 @@ def guess_remark(loss: OutputLoss) -> list[str]:
     """Return the remark on an output that is taken for scores of classes though neither its graph nor name says so."""
     if loss.kind != "classes" or loss.operator or says_values(loss.name) is not None:
         return []
-    return [f"output {loss.name!r} looks like scores of classes; outputs={loss.name}=values says otherwise"]
+    return [
+        f"output {loss.name!r} looks like scores of classes; outputs={{{loss.name!r}: 'values'}} says otherwise"
+    ]
 
 
 def _classes(

@@ -203,7 +203,7 @@ def refit(matrix: np.ndarray, seen: InputErrors, *, centred: bool) -> Float64:
     folds = [seen.samples % FOLDS == fold for fold in range(FOLDS)]
     powers = np.stack([_products(inputs[:, rows], inputs[:, rows]) for rows in folds])
     shared = np.stack([_products(inputs[:, rows], missing[:, rows]) for rows in folds])
-    usual = np.stack([_usual_power(seen, rows, centred=centred) for rows in folds])
+    usual = _usual_powers(seen, folds, centred=centred)
     ridge = _best_ridge(powers, shared, usual)
     if ridge is None:
         return old
@@ -211,14 +211,15 @@ def refit(matrix: np.ndarray, seen: InputErrors, *, centred: bool) -> Float64:
     return np.asarray(old + change.transpose(0, 2, 1), np.float64)
 
 
-def _usual_power(seen: InputErrors, rows: npt.NDArray[np.bool_], *, centred: bool) -> Float64:
-    """Return Σ x² (g, C) of what a layer read before, and some more for channels that were silent by chance."""
-    before = seen.before.astype(np.float64)
+def _usual_powers(seen: InputErrors, folds: Sequence[npt.NDArray[np.bool_]], *, centred: bool) -> Float64:
+    """Return each fold's Σ x² (g, C) of what a layer read before, and more for channels that were silent by chance."""
+    squares = seen.before.astype(np.float64)
     if centred:
-        before -= before.mean(axis=1, keepdims=True)
-    power = np.square(before[:, rows]).sum(axis=1)
+        squares -= squares.mean(axis=1, keepdims=True)
+    np.square(squares, out=squares)
+    powers = np.stack([squares[:, rows].sum(axis=1) for rows in folds])
     silent = _PSEUDO_SAMPLES / (_PSEUDO_SAMPLES + len(np.unique(seen.samples)))
-    return np.asarray(power + silent * power.mean(axis=1, keepdims=True))
+    return np.asarray(powers + silent * powers.mean(axis=2, keepdims=True))
 
 
 def _best_ridge(powers: Float64, shared: Float64, usual: Float64) -> float | None:

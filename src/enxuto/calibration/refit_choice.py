@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from enxuto.calibration.allocation import Spacing
 from enxuto.calibration.bias_correction import (
@@ -23,6 +24,7 @@ from enxuto.calibration.sensitivity import model_loss, run_groups
 from enxuto.data.samples import Samples
 from enxuto.metrics.losses import OutputLoss
 from enxuto.onnx_model import Model
+from enxuto.progress import Progress
 from enxuto.quantize.tensor import QuantizedTensor
 
 __all__ = ["refitting_pays"]
@@ -38,6 +40,7 @@ def refitting_pays(
     *,
     paths: int,
     threads: int,
+    progress: Progress | None = None,
 ) -> bool:
     """Say whether a model that is rounded layer by layer, each refitted, loses less than one rounded at once.
 
@@ -50,6 +53,7 @@ def refitting_pays(
         losses: of the outputs.
         paths: that are followed along a row.
         threads: that round and run.
+        progress: called with ("trying refits", weights rounded, and how many in both ways).
     """
     parts = trial_parts(samples)
     if parts is None or min(len(samples), correcting_samples(samples)) >= FEW_SAMPLES:
@@ -69,6 +73,13 @@ def refitting_pays(
         ]
         return min((one for one in tried if math.isfinite(one)), default=math.inf)
 
-    at_once = loss(round_layers(model, layers, spacings, price, paths=paths, threads=threads))
-    in_order = loss(round_in_order(model, layers, spacings, price, fitted, paths=paths, threads=threads))
+    def half(number: int) -> Progress | None:
+        """Of two, each of which rounds all weights."""
+        if progress is None:
+            return None
+        return lambda _, done, total: progress("trying refits", number * total + done, 2 * total)
+
+    how: dict[str, Any] = {"paths": paths, "threads": threads}
+    at_once = loss(round_layers(model, layers, spacings, price, **how, progress=half(0)))
+    in_order = loss(round_in_order(model, layers, spacings, price, fitted, **how, progress=half(1)))
     return in_order < at_once

@@ -39,8 +39,8 @@ def check_classes_vary(
     if found and len(found) == len(judged_outputs.losses):
         raise next(iter(found.values()))
     remarks = tuple(
-        f"output {name!r} gives all samples the same answers, which any weights keep; outputs={name}=ignore leaves it "
-        "out"
+        f"output {name!r} gives all samples the same answers, which any weights keep; "
+        f"outputs={{{name!r}: 'ignore'}} leaves it out"
         for name in found
     )
     return replace(judged_outputs, remarks=(*judged_outputs.remarks, *remarks)) if remarks else judged_outputs

@@ -7,7 +7,9 @@ An argument that the library calls otherwise than the verb does is listed in `_S
 from __future__ import annotations
 
 import re
+from ast import literal_eval
 from collections.abc import Callable, Mapping
+from shlex import quote
 from types import MappingProxyType
 from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
@@ -17,7 +19,10 @@ __all__ = ["name_options"]
 
 # A command, or an option and its value: what the first group does not find stays.
 _KEPT = r"(?:^|(?<=`)|(?<=: ))enxuto [a-z]+ [^`\n]*|(?<![\w-])--?[a-z][a-z-]* [a-z][a-z0-9_]*="
-_ARGUMENT = re.compile(_KEPT + r"|(?<![\w.\-'\"/\\])([a-z][a-z0-9_]*)=(False\b|True\b)?(?=([\w*]?))")
+_PAIR = r"\{(?:'[^'\n]*'|\"[^\"\n]*\"): '[\w:]*'\}"  # a dict of one name, such as {'y': 'values'}
+_ARGUMENT = re.compile(
+    _KEPT + r"|(?<![\w.\-'\"/\\])([a-z][a-z0-9_]*)=(False\b|True\b|" + _PAIR + r")?(?=([\w*]?))"
+)
 
 _SAME: Mapping[str, str] = MappingProxyType(
     {"shape": "input_shape", "names": "labels", "roles": "quantize_roles"}
@@ -27,18 +32,21 @@ _SAME: Mapping[str, str] = MappingProxyType(
 def name_options(message: str, verb: Callable[..., Any]) -> str:
     """Return the message with `name=` as the verb's option, where it has one that is called so.
 
-    `max_kl=` becomes `--max-kl`, `shape=C,H,W` becomes `--input-shape C,H,W`, `check=False` becomes `--no-check`; a
-    command in the message still does what it says.
+    `max_kl=` becomes `--max-kl`, `shape=C,H,W` becomes `--input-shape C,H,W`, `check=False` becomes `--no-check`,
+    `outputs={'y': 'values'}` becomes `--outputs y=values`; a command in the message still does what it says.
     """
     options = _options(verb) if _ARGUMENT.search(message) else {}
 
     def option(found: re.Match[str]) -> str:
-        name, flag, value = found.groups()
+        name, given, value = found.groups()
         spelt = None if name is None else options.get(name) or options.get(_SAME.get(name, name))
         if spelt is None:
             return found[0]
-        if flag is not None:
-            return spelt if flag == "True" else f"--no-{spelt.removeprefix('--')}"
+        if given in ("True", "False"):
+            return spelt if given == "True" else f"--no-{spelt.removeprefix('--')}"
+        if given is not None:
+            ((key, kind),) = literal_eval(given).items()
+            return f"{spelt} {quote(f'{key}={kind}')}"
         return f"{spelt} " if value else spelt
 
     return _ARGUMENT.sub(option, message)
