@@ -189,6 +189,10 @@ BAD: dict[str, tuple[Callable[[], Any], str]] = {
     "no steps": (lambda: {name: array[:, :0] for name, array in arrays(4).items()}, "is empty"),
     "other numbers of samples": (lambda: changed(ids=arrays(3)["ids"]), r"ids 3, x 4"),
     "NaN": (lambda: changed(x=np.full((4, 6, WIDTH), np.nan, np.float32)), "'x' holds NaN"),
+    "numbers beyond float32": (
+        lambda: changed(x=np.full((4, 6, WIDTH), -1e300)),
+        "takes float32, numbers up to 3.403e.38, and there is 1e.300",
+    ),
     "an id beyond the table": (lambda: changed(ids=np.full((4, 6), IDS)), "holds 50.*rows 0 to 49"),
     "an id below the table": (lambda: changed(ids=np.full((4, 6), -IDS - 1)), "holds -51.*rows 0 to 49"),
     "dicts of other names": (lambda: [{"ids": 1}, {"x": 2}], "different names"),

@@ -43,9 +43,14 @@ def dataset_of_arrays(images: ArrayLike, labels: ArrayLike | None = None) -> Dat
             f"uint8 images have the shape (N, H, W) or (N, H, W, C), C = 1 or 3, not {array.shape}"
         )
     if not pixels:
-        array = array.astype(np.float32, copy=False)
         if not np.isfinite(array).all():
             raise DataError("the array of images holds NaN or infinity", code="E045")
+        with np.errstate(over="ignore"):
+            array, given = array.astype(np.float32, copy=False), array
+        if not np.isfinite(array).all():
+            raise DataError(
+                f"the array of images holds {np.abs(given).max():.4g}, too large for float32", code="E045"
+            )
     return _dataset(array, labels, prepared=not pixels)
 
 

@@ -274,7 +274,20 @@ def _convert(array: Array, item: InputLike, place: str) -> Array:
                 f"{place}: {describe_input(item)} takes {item.dtype.name}, and there is {array.min()} to {array.max()}",
                 code="E044",
             )
-    return np.ascontiguousarray(array.astype(item.dtype, copy=False)).reshape(array.shape)
+    with np.errstate(over="ignore"):
+        made = array.astype(item.dtype, copy=False)
+    if wanted == "f" and made is not array and _all_finite(array) and not _all_finite(made):
+        largest = float(ml_dtypes.finfo(item.dtype).max)  # type: ignore[no-untyped-call]
+        raise DataError(
+            f"{place}: {describe_input(item)} takes {item.dtype.name}, numbers up to {largest:.4g}, and "
+            f"there is {float(np.abs(array).max()):.4g}",
+            code="E044",
+        )
+    return np.ascontiguousarray(made).reshape(array.shape)
+
+
+def _all_finite(array: Array) -> bool:
+    return bool(np.isfinite(array.astype(np.float32) if array.dtype == ml_dtypes.bfloat16 else array).all())
 
 
 def _kind(dtype: np.dtype[Any]) -> str:
@@ -291,7 +304,7 @@ def _check_values(
         raise DataError(
             f"{place}: the array {shape_text(array.shape)} for {item.name!r} is empty", code="E043"
         )
-    if array.dtype.kind not in "iub" and not np.isfinite(array.astype(np.float32)).all():
+    if array.dtype.kind not in "iub" and not _all_finite(array):
         raise DataError(f"{place}: the array for {item.name!r} holds NaN or infinity", code="E045")
     rows = limits.get(item.name)
     if rows is not None and (int(array.min()) < -rows or int(array.max()) >= rows):
