@@ -12,7 +12,8 @@ from onnx import TensorProto, helper, numpy_helper
 
 import enxuto
 from enxuto.calibration.output_kinds import before_picking
-from enxuto.compression.judge import Bounds, Judgement, OutputResult
+from enxuto.compression.judge import Bounds, Judgement
+from enxuto.compression.output_result import OutputResult
 from enxuto.compression.response import find_response
 from enxuto.onnx_model import Model
 

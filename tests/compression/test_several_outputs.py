@@ -11,7 +11,8 @@ from onnx import TensorProto, helper, numpy_helper
 
 import enxuto
 from enxuto.compression.excess import worse_than_mean
-from enxuto.compression.judge import Bounds, Judgement, OutputResult
+from enxuto.compression.judge import Bounds, Judgement
+from enxuto.compression.output_result import OutputResult
 from enxuto.errors import BudgetError
 from enxuto.onnx_model import Model
 

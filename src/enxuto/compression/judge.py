@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from enxuto.calibration.answers import kind_of_scores
 from enxuto.compression.figures import figure_beyond
+from enxuto.compression.output_result import OutputResult
 from enxuto.data import Dataset, Preprocess
 from enxuto.enx.file import CompressedModel
 from enxuto.errors import DataError, UsageError
@@ -27,14 +28,13 @@ from enxuto.metrics import (
     wilson_interval,
 )
 from enxuto.metrics.losses import decibels
-from enxuto.metrics.signal import OutputSignal
 from enxuto.onnx_model import Model
 from enxuto.runtime import Runner, session
 
 if TYPE_CHECKING:
     import onnxruntime
 
-__all__ = ["Bounds", "Judge", "JudgeScore", "Judgement", "Measure", "OutputResult", "ScoreJudge"]
+__all__ = ["Bounds", "Judge", "JudgeScore", "Judgement", "Measure", "ScoreJudge"]
 
 Measure: TypeAlias = "Callable[[onnxruntime.InferenceSession, onnxruntime.InferenceSession], float]"
 """A caller's own judge: sessions of the original and of the compressed model → a number, higher is better."""
@@ -156,31 +156,6 @@ class Bounds:
             lost = figure_beyond(judgement.kl, self.max_kl, "g", 3)
             return f"the divergence is {lost} nats, more than {self.max_kl:g}"
         return None
-
-
-@dataclass(frozen=True)
-class OutputResult:
-    """What was lost of one output: nats for classes and binary ones, in units of the variance for values.
-
-    same: percent of answers that stay; None for values. signal: errors of values and images, where they are measured.
-    """
-
-    name: str
-    kind: str
-    loss: float
-    same: float | None = None
-    signal: OutputSignal | None = None
-
-    @property
-    def snr_db(self) -> float | None:
-        """The signal-to-noise ratio of values; None for others."""
-        return decibels(self.loss) if self.kind == "values" else None
-
-    def describe(self) -> str:
-        """Return the figure in a few words."""
-        if self.kind == "values":
-            return f"SNR {decibels(self.loss):.2f} dB"
-        return f"KL {self.loss:.3g} nats, {self.same:.2f} % same"
 
 
 @dataclass(frozen=True, repr=False)

@@ -12,7 +12,8 @@ import numpy as np
 from enxuto.calibration.outputs import JudgedOutputs, OutputChoices, find_losses, run_together
 from enxuto.calibration.sensitivity import run_groups
 from enxuto.calibration.sequences import single_steps
-from enxuto.compression.judge import Bounds, Judgement, OutputResult
+from enxuto.compression.judge import Bounds, Judgement
+from enxuto.compression.output_result import OutputResult
 from enxuto.data.samples import Samples
 from enxuto.enx.file import CompressedModel
 from enxuto.errors import DataError, ModelError, UsageError
@@ -245,11 +246,12 @@ def output_results(
     """
     results = []
     for number, loss in enumerate(losses):
-        lost, same = [], []
+        lost, same, yes = [], [], []
         for count, before, after in zip(counts, references, found, strict=True):
             lost.append(loss.each(before[number], after[number], count))
             equal = loss.same(before[number], after[number], count)
             same.append(np.zeros(0) if equal is None else equal)
+            yes.append(loss.yes(before[number], after[number]))
         mean = mean_divergence(np.concatenate(lost))
         whole = np.concatenate(same)
         if math.isnan(mean) and loss.kind == "values":
@@ -259,7 +261,9 @@ def output_results(
         if signals and loss.kind != "classes" and loss.value == loss.name:
             pairs = [(before[number], after[number]) for before, after in zip(references, found, strict=True)]
             signal = measure_output(pairs)
-        results.append(OutputResult(loss.name, loss.kind, mean, share, signal))
+        both, either = np.sum(yes, axis=0)
+        iou = 100 * float(both / either) if either else None
+        results.append(OutputResult(loss.name, loss.kind, mean, share, signal, iou))
     return tuple(results)
 
 

@@ -10,7 +10,8 @@ from typing import Any
 
 from enxuto.compression.at_price import LayerReport
 from enxuto.compression.calibrated import CalibratedResult
-from enxuto.compression.judge import Judgement, JudgeScore, OutputResult
+from enxuto.compression.judge import Judgement, JudgeScore
+from enxuto.compression.output_result import OutputResult
 from enxuto.compression.promise import StepsReport
 from enxuto.compression.search import Trial
 from enxuto.enx.file import CompressedModel

@@ -103,6 +103,14 @@ class OutputLoss:
             equal = ((one > bar) == (other > bar)) & ~np.isnan(other)
         return np.asarray(equal.reshape(count, -1).mean(axis=1), np.float64)
 
+    def yes(self, reference: NDArray[Any], found: NDArray[Any]) -> tuple[int, int]:
+        """Return how many places are yes in both, and how many in either; none of outputs that are not binary."""
+        if self.kind != "binary" or reference.shape != found.shape:
+            return 0, 0
+        bar = 0.5 if self.scores_are == "probabilities" else 0.0
+        one, other = reference > bar, found > bar
+        return int(np.count_nonzero(one & other)), int(np.count_nonzero(one | other))
+
     def uncertainty(self, value: NDArray[Any], count: int) -> Float64:
         """Return how unsure each sample's answers are: 1 − Σp², 0 for a sure answer; zeros for values, which have none.
 
