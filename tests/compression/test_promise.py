@@ -53,6 +53,15 @@ def test_values_keep_forty_decibels_where_the_usual_steps_do_not(model: Model) -
         assert found[name] / usual[name] == pytest.approx(2**-report.octaves_finer, rel=0.13)
 
 
+def test_answers_of_yes_are_told_of_apart() -> None:
+    model = network({"w": noise(1, 16, 24)}, [("MatMul", ["x", "w"], "a"), ("Sigmoid", ["a"], "y")], 24)
+    _, report = checked(model)
+    found = re.fullmatch(r"a divergence of ([\d.e-]+) nats; an IoU of ([\d.]+) % of what is yes", report.kept)
+    assert found is not None
+    assert float(found[1]) <= 1e-3
+    assert 90 < float(found[2]) < 100
+
+
 def test_steps_get_coarser_where_answers_are_far_from_changing() -> None:
     model = Model.read(MODEL)
     made, report = checked(model)

@@ -127,6 +127,8 @@ class Promise:
             facts.append(f"about {share:.1f} % of the answers, {_ESTIMATED}")
         binary = [one.loss for one in judged.outputs if one.kind == "binary"]
         facts += [f"a divergence of {max(binary):.2g} nats"] if binary else []
+        shared = [one.iou for one in judged.outputs if one.iou is not None]
+        facts += [f"an IoU of {min(shared):.1f} % of what is yes"] if shared else []
         return "; ".join(facts)
 
     def report(self, judged: Judgement, octaves_finer: float | None = None) -> StepsReport:
