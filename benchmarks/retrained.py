@@ -4,8 +4,8 @@
 
 Needs PyTorch and `../shared`; `--network demo`, the packaged digits network, which half of its images train, needs
 only PyTorch; `--network FILE.onnx` (or `.enx`, of which the decoded network is then the original) another one for
-CIFAR-10 that holds its preprocessing; `--network squeezenet1.1` has 250 images of ImageNet that train, 125 that choose
-and 125 that report. Of the 50,000 training images of CIFAR-10, 45,000 train, without labels, and 2,500 choose among the
+CIFAR-10 that holds its preprocessing; `--network squeezenet1.1` and `efficientnet-lite0` have 250 images of ImageNet that
+train, 125 that choose and 125 that report. Of the 50,000 training images of CIFAR-10, 45,000 train, without labels, and 2,500 choose among the
 files made on the way; all 5,000 test images report. For every size, or bound on the divergence (`--max-kl 0.05`), there
 is a line for the calibrated file and one for the retrained; with `--control` the last one also has the same training
 without rounding, on the images that choose. Images seen stand beside minutes, which depend on the machine and on what
@@ -30,6 +30,7 @@ from rate import DEMO, NETWORKS, SHARED, opened, parts
 
 FEW = "squeezenet1.1"
 _FEW_PREPARED = Preprocess(resize=(227, 227), divide_by=1.0, mean=(103.939, 116.779, 123.68), channels="BGR")
+_OF_IMAGENET = (FEW, "efficientnet-lite0")
 _CHOOSING = 5_000  # training images that do not train: half of them choose
 
 
@@ -45,10 +46,10 @@ def network_of(name: str) -> tuple[Model, Preprocess]:
     """Return a network of `../shared`, the packaged one, or one of a file, and how its images are prepared."""
     if name == FEW:
         return Model.read(SHARED / "models" / "other" / name / "model.onnx"), _FEW_PREPARED
-    if name == DEMO or (name in NETWORKS and "cifar" in name):
+    if name == DEMO or name in NETWORKS:
         return opened(name)
     if not Path(name).is_file():
-        raise SystemExit(f"{name} is no file, and none of the networks for CIFAR-10 in ../shared")
+        raise SystemExit(f"{name} is no file, and none of the networks in ../shared")
     model, metadata = load_with_metadata(name)
     preprocess = preprocess_of(metadata)
     if preprocess is None:
@@ -62,7 +63,7 @@ def images_of(network: str) -> tuple[Dataset, Dataset, Dataset]:
         training, rest = parts(network, len(open_dataset(TEST_IMAGES)), None)[0]
         choosing, test = rest.split([0.5, 0.5], 0)
         return training, choosing, test
-    if network == FEW:
+    if network in _OF_IMAGENET:
         images = open_dataset(SHARED / "data" / "imagenet-sample.parquet", require_labels=True)
         places = np.split(np.random.default_rng(0).permutation(len(images)), [250, 375])
         first, second, third = (images.subset(np.sort(part)) for part in places)
