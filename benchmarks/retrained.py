@@ -4,12 +4,12 @@
 
 Needs PyTorch and `../shared`; `--network demo`, the packaged digits network, which half of its images train, needs
 only PyTorch; `--network FILE.onnx` (or `.enx`, of which the decoded network is then the original) another one for
-CIFAR-10 that holds its preprocessing; `--network squeezenet1.1` and `efficientnet-lite0` have 250 images of ImageNet that
-train, 125 that choose and 125 that report. Of the 50,000 training images of CIFAR-10, 45,000 train, without labels, and 2,500 choose among the
-files made on the way; all 5,000 test images report. For every size, or bound on the divergence (`--max-kl 0.05`), there
-is a line for the calibrated file and one for the retrained; with `--control` the last one also has the same training
-without rounding, on the images that choose. Images seen stand beside minutes, which depend on the machine and on what
-else it does.
+CIFAR-10 that holds its preprocessing; `--network squeezenet1.1` and `efficientnet-lite0` have 250 images of ImageNet
+that train, 125 that choose and 125 that report. Of the 50,000 training images of CIFAR-10, 45,000 train, without
+labels, and 2,500 choose among the files made on the way; all 5,000 test images report. For every size, or bound on the
+divergence (`--max-kl 0.05`), there is a line for the calibrated file and one for the retrained; with `--control` the
+last one also has the same training without rounding, on the images that choose. Images seen stand beside minutes, which
+depend on the machine and on what else it does.
 """
 
 from __future__ import annotations
