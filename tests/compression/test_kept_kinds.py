@@ -31,7 +31,7 @@ def network(names: tuple[str, ...] = ("vals", "sig", "pr")) -> Model:
         made("MatMul", ["b", "ws"], ["s"]), made("Sigmoid", ["s"], ["sig"]),
         made("MatMul", ["b", "wc"], ["c"]), made("Softmax", ["c"], ["pr"]),
     ]  # fmt: skip
-    sizes = {"vals": 9, "sig": 7, "pr": 6}
+    sizes = {"vals": 9, "sig": 7, "pr": 6, "c": 6}
     graph = helper.make_graph(
         nodes,
         "g",
@@ -49,13 +49,14 @@ def network(names: tuple[str, ...] = ("vals", "sig", "pr")) -> Model:
     ("names", "asked", "kept", "kinds"),
     [
         (("vals", "sig", "pr"), {"outputs": {"vals": "values"}}, {"vals": "values"}, ALL),
-        (("vals", "sig", "pr"), {}, {}, ALL | {"vals": "classes"}),
+        (("vals", "sig", "pr"), {}, {"vals": "values"}, ALL),
+        (("vals", "c"), {}, {"vals": "classes", "c": "classes"}, {"vals": "classes", "c": "classes"}),
         (("vals", "pr"), {"outputs": {"vals": "ignore"}}, {"vals": "ignore"}, {"pr": "classes"}),
         (("vals",), {"min_snr": 20, "bits": None}, {"vals": "values"}, {"vals": "values"}),
         (("pr",), {}, {}, {}),
         (("vals",), {}, {}, {}),
     ],
-    ids=["asked for", "none", "ignored", "by a bound", "a classifier", "logits"],
+    ids=["asked for", "none", "two rows", "ignored", "by a bound", "a classifier", "logits"],
 )
 def test_kinds_that_the_graph_does_not_tell_are_kept(
     names: tuple[str, ...], asked: dict[str, Any], kept: dict[str, str], kinds: dict[str, str], tmp_path: Path

@@ -50,17 +50,17 @@ def kinds(model: Model, **bounds: Any) -> tuple[dict[str, str], tuple[str, ...]]
 def test_bounds_of_both_sorts_give_a_doubtful_row_to_the_one_that_has_none() -> None:
     found, remarks = kinds(network(), max_kl=0.05, min_snr=15)
     assert found == {"tags": "classes", "side": "values"}
-    assert any("'side' looks like scores of classes, and is judged as values" in one for one in remarks)
+    assert any("'side' looks like quantities" in one for one in remarks)
 
 
 @pytest.mark.parametrize(
     ("name", "kind", "said"),
-    [("side", "classes", True), ("emb", "values", False), ("latent", "values", False), ("scores", "classes", False)],
+    [("side", "values", True), ("emb", "values", True), ("latent", "values", True), ("scores", "classes", False)],
 )  # fmt: skip
 def test_a_guess_beside_other_outputs_is_said(name: str, kind: str, said: bool) -> None:
     found, remarks = kinds(network(name), max_kl=0.05)
     assert found == {"tags": "classes", name: kind}
-    assert any(f"outputs={{{name!r}: 'values'}} says otherwise" in one for one in remarks) == said
+    assert any(f"outputs={{{name!r}: 'classes'}} says otherwise" in one for one in remarks) == said
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,8 @@ def kinds_to_keep(
 ) -> dict[str, str]:
     """Return kinds by output: those asked for, those that a bound decided, and those that the graph does not tell.
 
-    Of a model that carries kinds already, all.
+    Of a model that carries kinds already, all; of one with several outputs, those that samples told, as others may tell
+    otherwise.
 
     Args:
         model: the original.
@@ -34,7 +35,8 @@ def kinds_to_keep(
         shape = outputs[loss.name].type.tensor_type
         rank = len(shape.shape.dim) if shape.HasField("shape") else None
         told = _by_graph(model, loss, rank)
-        decided = bool(rows) and told is None and says_values(loss.name) is None
+        guessed = told is None and says_values(loss.name) is None
+        decided = guessed and (bool(rows) or len(outputs) > 1)
         if said or decided or loss.kind != (told or _by_rank(loss, rank)):
             kept[loss.name] = loss.kind
     return kept

@@ -3,7 +3,7 @@
 A row of numbers a sample may be logits of classes or several quantities. Names decide where they speak (`logits`,
 `boxes`). Else responses do: training on classes pulls scores apart, so that what all columns do together is small (the
 gradient of the divergence adds up to 0 over classes), while quantities such as quality scores or embeddings' columns go
-together or each its own way.
+together or each its own way. Beside an output that ends in a softmax or sigmoid, what has none holds quantities.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import numpy as np
 from onnx import GraphProto, NodeProto
 
 from enxuto.data.samples import Group
-from enxuto.onnx_model import Ending, Model, int_attribute, ints_attribute, reads_of
+from enxuto.onnx_model import Ending, Model, int_attribute, ints_attribute, output_ending, reads_of
 from enxuto.onnx_model.carried import names_classes
 from enxuto.onnx_model.scopes import subgraphs
 
@@ -29,6 +29,7 @@ __all__ = [
     "kind_of_output",
     "looks_like_values",
     "says_values",
+    "stands_beside_scores",
     "taken_remark",
     "values_remark",
 ]
@@ -115,10 +116,26 @@ def kind_of_output(
         return "values", ""
     if labelled or names_classes(model.proto):
         return "classes", ""
-    kind = "values" if looks_like_values(name, whole) else "classes"
+    beside = says_values(name) is None and stands_beside_scores(model, value)
+    kind = "values" if beside or looks_like_values(name, whole) else "classes"
     if rows and rows != kind and says_values(name) is None:
         return rows, taken_remark(name, rows)
     return kind, values_remark(name) if kind == "values" else ""
+
+
+def stands_beside_scores(model: Model, name: str) -> bool:
+    """Say whether another output ends in a softmax or sigmoid, and not in one of this value.
+
+    Who gives one head of a network a softmax gives it to all that have classes: what has none holds boxes and the like.
+    """
+    ends = [output_ending(model, item.name) for item in model.proto.graph.output if item.name != name]
+    scores = [
+        end
+        for end in ends
+        if end.kind in ("probabilities", "log-probabilities")
+        or (end.kind == "squashed" and end.operator in _YES_NO)
+    ]
+    return bool(scores) and all(end.before != name for end in scores)
 
 
 def _has_classes(model: Model, name: str, pieces: Sequence[np.ndarray]) -> bool:
