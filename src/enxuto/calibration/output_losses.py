@@ -177,7 +177,7 @@ def _values(name: str, pieces: Sequence[tuple[np.ndarray, int]], remark: str) ->
         apart = (
             f"output {name!r}: {COLUMNS_APART} (variance "
             f"{scale:.3g} of all, {within:.3g} within a column), and dB count that as signal: take "
-            f"{decibels(within / scale):.0f} dB more, or bound columns with judge="
+            f"{decibels(within / scale):.0f} dB more, or bound columns by a judge of your own"
         )
         remark = f"{remark}; {apart}" if remark else apart
     return OutputLoss(name, "values", name, scale=scale), remark

@@ -88,11 +88,20 @@ def option_name(name: str) -> str:
     return "--" + name.strip("_").replace("_", "-")
 
 
-def split_values(text: str, *, paths: bool = False) -> list[str]:
-    """Split `a,b` into its values, without blanks around them; a path that exists as written stays whole."""
+def split_values(text: str, *, paths: bool = False, pairs: bool = False) -> list[str]:
+    """Split `a,b` into its values, without blanks around them; a path that exists as written stays whole.
+
+    pairs: of `NAME=VALUE`, in which names may have commas: what has no `=` belongs to the name that follows.
+    """
     if paths and Path(text).exists():
         return [text]
-    return [part.strip() for part in text.split(",") if part.strip()]
+    parts: list[str] = []
+    for part in text.split(","):
+        if pairs and parts and parts[-1].strip() and "=" not in parts[-1] and "=" in text:
+            parts[-1] += f",{part}"
+        else:
+            parts.append(part)
+    return [part.strip() for part in parts if part.strip()]
 
 
 def _default(field: Field[Any]) -> Any:
@@ -121,6 +130,7 @@ class _List:
     def __init__(self, name: str, kind: type, length: int | None, info: OptionInfo, default: Any) -> None:
         self._kind = kind
         self._length = length
+        self._pairs = (info.metavar or "").endswith(",…") and "=" in (info.metavar or "")
         self._option = next((text for text in _declared(info) if text.startswith("--")), option_name(name))
         self.annotation: Any = Annotated[list[str] | None, info]
         self.default: Any = default
@@ -144,7 +154,9 @@ class _List:
         if not texts or list(texts) == self.default:
             return None
         written = ",".join(texts)
-        parts = [part for text in texts for part in split_values(text, paths=self._kind is Path)]
+        parts = [
+            part for text in texts for part in split_values(text, paths=self._kind is Path, pairs=self._pairs)
+        ]
         try:
             values = tuple(self._kind(part) for part in parts)
         except ValueError as error:
