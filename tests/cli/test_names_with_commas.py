@@ -33,7 +33,7 @@ def test_other_lists_are_split_at_every_comma() -> None:
 
 @pytest.mark.parametrize("name", ["a,b", '{"1": "one", "2": "two"}', "x, y"])
 def test_an_output_whose_name_has_commas_is_judged_as_asked(
-    name: str, tmp_path: Path, invoke: Invoke
+    name: str, tmp_path: Path, invoke: Callable[..., Result]
 ) -> None:
     weight = np.random.default_rng(0).standard_normal((16, 8)).astype(np.float32)
     graph = helper.make_graph(
