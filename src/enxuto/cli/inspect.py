@@ -43,11 +43,11 @@ def run(
 
 def _show_compressed(compressed: CompressedModel, source: Path, json: bool) -> None:
     from enxuto.enx.fingerprint import FINGERPRINT_KEY
-    from enxuto.enx.inspect import tensor_facts
+    from enxuto.enx.inspect import rows_of_tensors
     from enxuto.enx.ledger import ledger_of
 
     ledger = ledger_of(compressed, file_bytes=source.stat().st_size)
-    rows = [tensor_facts(entry, part) for entry, part in compressed.entries()]
+    rows = rows_of_tensors(compressed)
     if json:
         print_json({"file": str(source), **ledger.to_dict(), "metadata": compressed.metadata,
                     "head_bytes": compressed.head_bytes, "tensors": rows,
@@ -62,8 +62,9 @@ def _show_compressed(compressed: CompressedModel, source: Path, json: bool) -> N
             for heading in headings
         },
         [_cells(row) for row in rows],
-        caption=f"table, graph and signature: {compressed.head_bytes:,} B. Entropy: the fewest bits per value when "
-        "each is coded alone. The coders contexts and trellis also look at neighbours, and can need fewer.",
+        caption=f"table, graph (with tensors that stay in it) and signature: {compressed.head_bytes:,} B. Entropy: the "
+        "fewest bits per value when each is coded alone. The coders contexts and trellis also look at neighbours, and "
+        "can need fewer.",
         give_way=("coder", "entropy", "step", "shape"),
     )
     rows_of_metadata = [

@@ -33,6 +33,7 @@ from enxuto.progress import Progress
 from enxuto.quantize.scalar import Quantizer
 from enxuto.quantize.schemes import (
     BalancedSteps,
+    MeasuredSteps,
     NetworkStats,
     Scheme,
     TensorStats,
@@ -229,7 +230,7 @@ class _DataFreeCompression:
         assembly.add_each(
             self.names, self._quantized_tensor, lambda done, of: self._report("coding", done, of)
         )
-        return assembly.finish()
+        return assembly.finish(spare=isinstance(self.scheme, (BalancedSteps, MeasuredSteps)))
 
     def search(self, bits: float) -> CompressedModel:
         """Return the compression with the finest steps found whose file has at most `bits` bits per parameter.

@@ -116,7 +116,9 @@ class Promise:
     def describe(self, judged: Judgement) -> str:
         """Return what outputs keep, in words: the worst of values, and an estimate of the answers."""
         values = [one.loss for one in judged.outputs if one.kind == "values"]
-        facts = [f"{decibels(max(values)):.1f} dB"] if values else []
+        facts = (
+            [f"{decibels(max(values)):.1f} dB" if max(values) else "every value as it is"] if values else []
+        )
         changed = [
             _CHANGED * math.sqrt(self._share(one.kind, one.loss, *unsure))
             for one, unsure in zip(judged.outputs, self._unsure, strict=True)

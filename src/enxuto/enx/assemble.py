@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from enxuto._version import __version__
-from enxuto.enx.exact import bundle, choose_inside, may_fit_inside
+from enxuto.enx.exact import bundle, choose_inside, may_fit_inside, repeats
 from enxuto.enx.file import CompressedModel
 from enxuto.enx.fingerprint import FINGERPRINT_KEY, fingerprint, hashed_names
 from enxuto.enx.learned import is_float_weight, learned_facts
@@ -110,21 +110,44 @@ class Assembly:
         self._seen.update(names)
         return payload.row.bytes
 
-    def finish(self) -> CompressedModel:
-        """Code what was not added, exactly, and return the whole."""
+    def finish(self, *, spare: bool = False) -> CompressedModel:
+        """Code what was not added, exactly, and return the whole.
+
+        spare: whether quantized tensors may stay exact where that makes the file shorter, as of those that repeat.
+        """
         left = [info for info in self._model.infos() if self._is_outside(info)]
         movable = [info for info in left if info.name not in self._changed]
-        files = [self._file(left, choose_inside(movable, self._bytes, self._threads))]
+        inside = choose_inside(movable, self._bytes, self._threads)
+        files = [self._file(left, inside)]
         if may_fit_inside(movable):
             files.append(self._file(left, {info.name for info in movable}))
+        if spare and (repeated := self._repeated()):
+            files.append(self._file(left, inside | repeated, without=repeated))
         return min(files, key=lambda file: file.file_bytes)
 
-    def _file(self, left: Sequence[WeightInfo], in_graph: Collection[str]) -> CompressedModel:
-        """Return the whole, with these of the exact tensors in the graph."""
+    def _repeated(self) -> set[str]:
+        """Return the names of quantized tensors, each with a payload of its own, that repeat."""
+        alone = {
+            payload.row.tensors[0].name: payload.row.bytes
+            for payload in self._payloads
+            if len(payload.row.tensors) == 1
+        }
+        return {
+            info.name
+            for info in self._model.infos()
+            if info.name in alone
+            and info.name not in self._changed
+            and repeats(info, alone[info.name], self._bytes)
+        }
+
+    def _file(
+        self, left: Sequence[WeightInfo], in_graph: Collection[str], without: Collection[str] = ()
+    ) -> CompressedModel:
+        """Return the whole, with these of the exact tensors in the graph, and without the payloads of some."""
         exact = [info for info in left if info.name not in in_graph]
         bundles = bundle(exact, self._bytes)
         payloads = [
-            *self._payloads,
+            *(payload for payload in self._payloads if payload.row.tensors[0].name not in without),
             *(self._spool.put_aside(self._exact_payload(infos)) for infos in bundles),
         ]
         inside = [entry.name for payload in payloads for entry in payload.row.tensors]

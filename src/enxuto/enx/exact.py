@@ -9,6 +9,8 @@ needs to know. Tensors stored as planes share a payload, and with it a table, on
 from __future__ import annotations
 
 import hashlib
+import lzma
+import zlib
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -19,13 +21,19 @@ from enxuto.enx.head import pack
 from enxuto.onnx_model import Role, WeightInfo
 from enxuto.onnx_model.dtypes import FLOAT_TYPES, byte_count
 
-__all__ = ["bundle", "choose_inside", "may_fit_inside"]
+__all__ = ["bundle", "choose_inside", "may_fit_inside", "repeats"]
 
 _LEAST = 1024  # bytes; what is shorter is decided by the caller
 _ROW = 64  # bytes that a row of the table takes, compressed
 _BUNDLE = 1 << 20  # bytes of small exact tensors that share a payload
 _FEW, _MANY = 1 << 14, 1 << 17  # bytes of exact tensors between which all of them are tried in the graph
 _SLICE = 4 << 20  # bytes; of tensors of more than three of these, the first, middle and last are tried
+_LOOK, _LOOK_AGAIN = 1 << 16, 1 << 18  # bytes of a quantized tensor that tell whether it repeats
+_FAR, _NEAR = (
+    3.0,
+    2.0,
+)  # times its payload, that it may seem to take exactly, at the first look and the second
+_MOST_REPEATED = 1 << 23  # bytes of a tensor that is tried: LZMA takes a second for two to three million
 _MOST_INSIDE = 1 << 28  # bytes in the graph, which readers hold in memory as a whole
 _MOST_SHRINKING, _FREE = 32, 3 << 16  # half of how far a head may unfold, and most of what it may beyond that
 
@@ -76,6 +84,22 @@ def may_fit_inside(infos: Sequence[WeightInfo]) -> bool:
     """
     weights = any(info.bytes > _LEAST and info.data_type not in FLOAT_TYPES for info in infos)
     return weights and _FEW <= sum(info.bytes for info in infos) <= _MANY
+
+
+def repeats(info: WeightInfo, payload: int, load: _Load) -> bool:
+    """Say whether a quantized tensor may be shorter exactly, through LZMA, than its payload of so many bytes.
+
+    Transforms that a graph holds as weights (a Fourier transform's sines, say) repeat; trained weights do not.
+    """
+    if not _LEAST < info.bytes <= _MOST_REPEATED:
+        return False
+    data = load(info)
+    part = data[:_LOOK]
+    if len(zlib.compress(part, 1)) / len(part) * len(data) > _FAR * payload:
+        return False
+    part = data[:_LOOK_AGAIN]
+    found = len(lzma.compress(part, lzma.FORMAT_ALONE, preset=1))
+    return found / len(part) * len(data) <= _NEAR * payload
 
 
 def bundle(infos: Sequence[WeightInfo], load: _Load) -> list[list[WeightInfo]]:

@@ -9,6 +9,7 @@ from typing import Any
 
 from enxuto.codec import entropy
 from enxuto.enx.file import CompressedModel
+from enxuto.enx.inside import tensors_inside
 from enxuto.enx.learned import parameters
 from enxuto.enx.ledger import Ledger, ledger_of, parameter_count
 from enxuto.enx.payload import Payload
@@ -17,7 +18,7 @@ from enxuto.enx.table import LevelsRow, TensorEntry
 from enxuto.files import to_path
 from enxuto.onnx_model import Model, total_bytes
 
-__all__ = ["Inspection", "inspect", "tensor_facts"]
+__all__ = ["Inspection", "inspect", "rows_of_tensors", "tensor_facts"]
 
 
 @dataclass(frozen=True, repr=False)
@@ -54,7 +55,7 @@ class Inspection:
     def tensors(self) -> list[dict[str, Any]]:
         """A row for each tensor: of `.enx` files how it is coded, of ONNX models what uses it."""
         if isinstance(self.content, CompressedModel):
-            return [tensor_facts(entry, payload) for entry, payload in self.content.entries()]
+            return rows_of_tensors(self.content)
         if self.content is None:
             return []
         return [
@@ -71,6 +72,7 @@ class Inspection:
     def __repr__(self) -> str:
         if isinstance(self.content, CompressedModel):
             kind, count = ".enx file", sum(1 for _ in self.content.entries())
+            count += sum(1 for _ in tensors_inside(self.content))
         else:
             kind, count = "ONNX model", 0 if self.content is None else len(self.content.weight_names)
         return (
@@ -99,6 +101,27 @@ def inspect(path: str | PathLike[str] | CompressedModel | Model) -> Inspection:
     return Inspection(str(place), total_bytes(place), parameters(model), {}, model)
 
 
+def rows_of_tensors(compressed: CompressedModel) -> list[dict[str, Any]]:
+    """Return how each tensor of a file is coded (`tensor_facts`), last those of more than a kilobyte in its graph."""
+    inside = [_exact_facts(entry, "graph") for entry, _ in tensors_inside(compressed)]
+    return [*(tensor_facts(entry, payload) for entry, payload in compressed.entries()), *inside]
+
+
+def _exact_facts(entry: TensorEntry, coder: str) -> dict[str, Any]:
+    return {
+        "name": entry.name,
+        "shape": list(entry.shape),
+        "type": str(entry.dtype),
+        "quantizer": "exact",
+        "coder": coder,
+        "step": None,
+        "settings": {},
+        "bytes": None,
+        "bits": None,
+        "entropy": None,
+    }
+
+
 def tensor_facts(entry: TensorEntry, payload: Payload) -> dict[str, Any]:
     """Return how one tensor is coded.
 
@@ -107,18 +130,10 @@ def tensor_facts(entry: TensorEntry, payload: Payload) -> dict[str, Any]:
     """
     row = payload.row
     alone = len(row.tensors) == 1
-    facts: dict[str, Any] = {
-        "name": entry.name,
-        "shape": list(entry.shape),
-        "type": str(entry.dtype),
-        "quantizer": "exact",
-        "coder": row.coder,
-        "step": None,
-        "settings": {},
-        "bytes": row.bytes if alone else None,
-        "bits": 8 * row.bytes / entry.elements if alone and entry.elements else None,
-        "entropy": None,
-    }
+    facts = _exact_facts(entry, row.coder)
+    if alone:
+        facts["bytes"] = row.bytes
+        facts["bits"] = 8 * row.bytes / entry.elements if entry.elements else None
     if isinstance(row, LevelsRow):
         tensor = payload.levels()[entry.name]
         fields = row.quantizer.model_dump(exclude_none=True)

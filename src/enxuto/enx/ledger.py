@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import lzma
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +19,7 @@ import numpy as np
 
 from enxuto.codec import entropy
 from enxuto.enx.file import CompressedModel
+from enxuto.enx.inside import tensors_inside
 from enxuto.enx.payload import Payload
 from enxuto.enx.table import LevelsRow
 from enxuto.machine.processors import processors
@@ -104,15 +105,21 @@ def entropy_bytes(payload: Payload) -> float:
     row = payload.row
     if isinstance(row, LevelsRow):
         return sum(entropy(tensor.levels) * tensor.levels.size / 8 for tensor in payload.levels().values())
-    counts = np.zeros((row.item_bytes, 256), np.int64)
     arrays = payload.arrays()
-    for entry in row.tensors:
-        stored = np.frombuffer(array_bytes(arrays[entry.name], entry.data_type), np.uint8)
-        elements = stored.reshape(-1, row.item_bytes)
+    stored = [array_bytes(arrays[entry.name], entry.data_type) for entry in row.tensors]
+    return _entropy_of_planes(stored, row.item_bytes)
+
+
+def _entropy_of_planes(stored: Sequence[bytes | memoryview], width: int) -> float:
+    """Return the bytes an ideal order-0 coder needs for the byte planes of elements of so many bytes."""
+    counts, items = np.zeros((width, 256), np.int64), 0
+    for data in stored:
+        elements = np.frombuffer(data, np.uint8).reshape(-1, width)
+        items += len(elements)
         for start in range(0, len(elements), _BLOCK):
             for place, plane in enumerate(elements[start : start + _BLOCK].T):
                 counts[place] += np.bincount(plane, minlength=256)
-    return max(0.0, float(-np.sum(_p_log2_p(counts / max(1, row.items))) * row.items / 8))
+    return max(0.0, float(-np.sum(_p_log2_p(counts / max(1, items))) * items / 8))
 
 
 def _p_log2_p(p: np.ndarray) -> np.ndarray:
@@ -147,6 +154,7 @@ def ledger_of(compressed: CompressedModel, *, file_bytes: int | None = None) -> 
     large = any(payload.row.items > _LARGE for payload in compressed.payloads)
     with ThreadPoolExecutor(1 if large else processors()) as pool:
         bound = sum(pool.map(entropy_bytes, compressed.payloads))
+    bound += sum(_entropy_of_planes([data], entry.item_bytes) for entry, data in tensors_inside(compressed))
     rows.append(LedgerRow("order-0 entropy of levels + exact values", bound, measured=False))
     rows.append(LedgerRow(".enx file", file_bytes or compressed.file_bytes, measured=True))
     return Ledger(count, tuple(rows))

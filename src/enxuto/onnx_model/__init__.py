@@ -36,7 +36,7 @@ from enxuto.onnx_model.parts import is_vector, parts_of_features
 from enxuto.onnx_model.pieces import piece_of
 from enxuto.onnx_model.roles import Role
 from enxuto.onnx_model.scopes import STANDARD_DOMAINS, read_counts, reads_of
-from enxuto.onnx_model.skeleton import fill, skeleton, skeleton_slots
+from enxuto.onnx_model.skeleton import fill, skeleton, skeleton_slots, skeleton_tensors
 from enxuto.onnx_model.states import State, check_feedback, find_states
 from enxuto.onnx_model.static import static_values
 from enxuto.onnx_model.tensors import check_finite
@@ -93,6 +93,7 @@ __all__ = [
     "settle",
     "skeleton",
     "skeleton_slots",
+    "skeleton_tensors",
     "static_values",
     "takes_channels_last",
     "text_attribute",

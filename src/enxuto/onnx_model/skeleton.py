@@ -21,7 +21,7 @@ from enxuto.onnx_model.scopes import weight_slots
 from enxuto.onnx_model.tensors import InMemory, check_dims, check_fits, is_emptied, set_bytes
 from enxuto.onnx_model.wire import check_wire
 
-__all__ = ["fill", "skeleton", "skeleton_slots"]
+__all__ = ["fill", "skeleton", "skeleton_slots", "skeleton_tensors"]
 
 
 def skeleton(model: Model, names: Collection[str]) -> bytes:
@@ -67,6 +67,16 @@ def skeleton_slots(data: bytes) -> dict[str, tuple[tuple[int, ...], int]]:
         return lacking
     except (ModelError, *DAMAGED) as error:
         raise FormatError(f"the model graph in the file is damaged: {error}", code="E052") from error
+
+
+def skeleton_tensors(data: bytes) -> dict[str, TensorProto]:
+    """name → the weights that a skeleton holds, as raw data; one that was checked by `skeleton_slots`."""
+    slots = weight_slots(parse(data))
+    return {
+        name: slot.tensor
+        for name, slot in slots.items()
+        if not is_emptied(slot.tensor) and slot.tensor.HasField("raw_data")
+    }
 
 
 def fill(data: bytes, arrays: Mapping[str, np.ndarray]) -> Model:
