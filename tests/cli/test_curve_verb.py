@@ -20,6 +20,19 @@ Invoke = Callable[..., Result]
 FEW = ("--limit", 40, "--levels", "5:6", "--methods", "midtread", "--workers", 0)
 
 
+def with_channels_last(proto: onnx.ModelProto) -> onnx.ModelProto:
+    """The network with a Transpose in front, as converters from TensorFlow write."""
+    (given,) = [item for item in proto.graph.input if item.name == "x"]
+    for node in proto.graph.node:
+        for place, name in enumerate(node.input):
+            if name == "x":
+                node.input[place] = "moved"
+    proto.graph.node.insert(0, onnx.helper.make_node("Transpose", ["x"], ["moved"], perm=[0, 3, 1, 2]))
+    sizes = [dim.dim_value or dim.dim_param for dim in given.type.tensor_type.shape.dim]
+    given.CopyFrom(onnx.helper.make_tensor_value_info("x", 1, [sizes[place] for place in (0, 2, 3, 1)]))
+    return proto
+
+
 def test_a_curve_goes_on_with_what_is_recorded(
     invoke: Invoke, digits: Path, images: Path, tmp_path: Path
 ) -> None:
@@ -57,7 +70,7 @@ def test_a_curve_goes_on_with_what_is_recorded(
 
 
 @pytest.mark.parametrize("words", [(), ("--bits", 3)], ids=["default", "bits"])
-@pytest.mark.parametrize("known", ["stored", "assumed", "said", "named arrays"])
+@pytest.mark.parametrize("known", ["stored", "assumed", "said", "named arrays", "channels last"])
 def test_a_point_is_of_the_file_that_compress_writes(
     known: str, words: tuple[object, ...], invoke: Invoke, digits: Path, images: Path, tmp_path: Path
 ) -> None:
@@ -67,8 +80,11 @@ def test_a_point_is_of_the_file_that_compress_writes(
         onnx.save(tiny_network(channels=3), digits)
         pixels = np.random.default_rng(0).integers(0, 256, (40, 8, 8, 3), np.uint8)
         np.savez(images, images=pixels, labels=np.arange(40) % 10)
-    if known == "named arrays":
-        np.savez(images, x=np.random.default_rng(0).standard_normal((40, 3, 8, 8)).astype(np.float32))
+    if known in ("named arrays", "channels last"):
+        shape = (40, 3, 8, 8) if known == "named arrays" else (40, 8, 8, 3)
+        np.savez(images, x=np.random.default_rng(0).standard_normal(shape).astype(np.float32))
+    if known == "channels last":
+        onnx.save(with_channels_last(tiny_network(channels=3)), digits)
     made = invoke("compress", digits, *said, *words)
     assert made.exit_code == 0, made.output
     shown = invoke("curve", digits, "--data", images, *said, "--methods", "enxuto", "--images", 0, "--workers", 0,

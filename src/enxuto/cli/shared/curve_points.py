@@ -48,7 +48,6 @@ class OutputOptions(Protocol):
 
 def make_output_points(given: Given, options: OutputOptions) -> tuple[list[Point], dict[str, str]] | None:
     """Return points judged by all outputs, and names of models by hash; None where classes and labels are judged."""
-    from enxuto.data import Preprocess
     from enxuto.opening import class_count, load_with_metadata, preprocess_of
     from enxuto.studies.curve.outputs import OutputSubject, output_points
 
@@ -70,11 +69,7 @@ def make_output_points(given: Given, options: OutputOptions) -> tuple[list[Point
         if not (arrays or asked or class_count(model) is None):
             return None
         stored = preprocess_of(metadata)
-        chosen = (
-            (given.preprocess.build(stored, model) or Preprocess())
-            if arrays
-            else given.preprocess.choose(stored, model)
-        )
+        chosen = given.preprocess.build(stored, model) if arrays else given.preprocess.choose(stored, model)
         few = {} if given.image_options.limit is None else {"limit": given.image_options.limit}
         opening = few if arrays else given.image_options.arguments()
         subject = OutputSubject(

@@ -48,7 +48,8 @@ class OutputSubject:
     """A model and the data that it is measured on.
 
     name: of the model, for people. model, data: paths. calibration: of the data that calibrate, None for some of
-    `data`. opening: what `open_dataset` is given, where data are images, and `preprocess` is theirs. choices: by output
+    `data`. opening: what `open_dataset` is given, where data are images, and `preprocess` is theirs; of
+    arrays what the model's file says, or None. choices: by output
     what it is judged as. feedback: by output's name the input that it is at the next step. split: which samples
     calibrate, None for no calibrated points. labels: name of the array of classes, None for the usual ones.
     """
@@ -57,7 +58,7 @@ class OutputSubject:
     model: Path
     data: str
     opening: Mapping[str, Any]
-    preprocess: Preprocess
+    preprocess: Preprocess | None
     choices: Mapping[str, tuple[str, float]] | None = None
     feedback: Mapping[str, str] | None = None
     split: CalibrationSplit | None = None
@@ -67,7 +68,8 @@ class OutputSubject:
     def settings(self) -> dict[str, Any]:
         """Return what determines all points, besides the data's hash."""
         return {
-            "model_hash": hash_model(self.model), "data": dict(self.opening), "preprocess": self.preprocess.to_dict(),
+            "model_hash": hash_model(self.model), "data": dict(self.opening),
+            "preprocess": None if self.preprocess is None else self.preprocess.to_dict(),
             "outputs": None if self.choices is None else {name: list(one) for name, one in self.choices.items()},
             "feedback": None if self.feedback is None else dict(self.feedback),
             "calibration": None if self.split is None else self.split.to_dict(), "labels": self.labels,

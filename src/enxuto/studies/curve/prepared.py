@@ -196,12 +196,13 @@ def facts_of_task(task: Task) -> dict[str, Any]:
 def _facts_of_file(path: str, model_hash: str, preprocess: str) -> dict[str, Any]:
     """The same for a model at a path, with the hash of its bytes; measuring xz takes a while.
 
-    preprocess: JSON of that of the images. One that is known nowhere, and assumed to be
+    preprocess: JSON of that of the images, null for arrays that have none. One that is known nowhere, and assumed to be
     division by 255, is told by no file; one that the user asked for in these very words cannot be told from it.
     """
     model, metadata = load_with_metadata(path)
-    how, facts = Preprocess.from_dict(json.loads(preprocess)), dict(onnx_metadata(model))
-    if preprocess_of(metadata) is not None or how != plain_preprocess_of(model):
+    known, facts = json.loads(preprocess), dict(onnx_metadata(model))
+    how = None if known is None else Preprocess.from_dict(known)
+    if how is not None and (preprocess_of(metadata) is not None or how != plain_preprocess_of(model)):
         facts["preprocess"] = how.to_dict()
     return facts if is_enx(path) else facts | {"original": original_sizes(path)}
 
