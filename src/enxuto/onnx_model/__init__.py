@@ -30,6 +30,7 @@ from enxuto.onnx_model.ending import (
 from enxuto.onnx_model.fold import fold_batch_norm
 from enxuto.onnx_model.functions import inline_functions
 from enxuto.onnx_model.halves import bfloat16_as_float32, has_cells_of_halves
+from enxuto.onnx_model.id_inputs import IdInputs, find_id_inputs
 from enxuto.onnx_model.id_limits import id_limits
 from enxuto.onnx_model.model import Model, WeightInfo
 from enxuto.onnx_model.parts import is_vector, parts_of_features
@@ -46,6 +47,7 @@ from enxuto.onnx_model.write import write_streaming
 __all__ = [
     "STANDARD_DOMAINS",
     "Ending",
+    "IdInputs",
     "Model",
     "Role",
     "State",
@@ -65,6 +67,7 @@ __all__ = [
     "cut_before_softmax",
     "files",
     "fill",
+    "find_id_inputs",
     "find_states",
     "fix_sizes",
     "fixed_batch",
