@@ -82,11 +82,22 @@ class OutputJudge:
             )
 
     @property
+    def samples(self) -> Samples:
+        """What models are compared on."""
+        return self._samples
+
+    @property
     def by_chance(self) -> ChanceComparison | None:
         """How the original's top-1 compares with chance; None without labels or a single list of classes."""
         if self._answers is None or self._samples.labels is None:
             return None
         return compare_with_chance(self._answers, self._samples.labels, self._class_count())
+
+    def is_finite(self) -> bool:
+        """Say whether what is measured of the reference is numbers: compared with itself it loses nothing else."""
+        counts = [group.rows for group in self._groups]
+        results = output_results(self.judged_outputs.losses, counts, self._references, self._references)
+        return all(not math.isnan(one.loss) and one.loss < _LOST for one in results)
 
     def uncertainties(self) -> tuple[float, ...]:
         """Return for each output how unsure the reference's answers are on average (`OutputLoss.uncertainty`)."""

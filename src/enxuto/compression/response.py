@@ -26,6 +26,7 @@ from enxuto.calibration.untaken import untaken_weights
 from enxuto.compression.judge import Judgement
 from enxuto.compression.output_judge import OutputJudge
 from enxuto.data import Preprocess
+from enxuto.data.samples import Samples
 from enxuto.errors import DataError, EnxutoError
 from enxuto.onnx_model import Model, Role
 from enxuto.onnx_model.scopes import scopes
@@ -63,22 +64,34 @@ class Response:
         self, model: Model, preprocess: Preprocess | None = None, *, threads: int = 0, many: bool = False
     ) -> None:
         """many: as in `synthetic_inputs`."""
-        found = synthetic_inputs(model, preprocess, threads=threads, many=many)
+        self._judge: OutputJudge
+        self._model, self._threads = model, threads
+        found = synthetic_inputs(model, preprocess, threads=threads, many=many, accept=self._can_judge)
         self.inputs = found.description
-        samples = found.samples
+        samples = self._judge.samples
+        self.samples = len(samples)
+        self.untaken = untaken_weights(model, straighten(model, samples.groups(), threads=threads)) or ""
+
+    def _can_judge(self, samples: Samples) -> bool:
+        """Keep a judge on these samples; say whether all that it measures of the original is finite."""
+        model, threads = self._model, self._threads
         try:
-            judge = OutputJudge(model, samples, threads=threads)
-        except DataError:  # outputs that are picked have no row for each sample
-            samples = run_together(model, samples, threads=threads)
-            judge = OutputJudge(model, samples, threads=threads)
+            try:
+                judge = OutputJudge(model, samples, threads=threads)
+            except DataError:  # outputs that are picked have no row for each sample
+                samples = run_together(model, samples, threads=threads)
+                judge = OutputJudge(model, samples, threads=threads)
+        except DataError as error:
+            if error.code == "E035":  # NaN or infinity, of what is judged in an output's place
+                return False
+            raise
         judged = judge.judged_outputs
         few = judged.answers is not None and judged.answers.classes < _FEW_SCORES
         if few and judged.answers is not None and not judged.answers.operator:
             choices = {judged.losses[0].name: ("values", 1.0)}
             judge = OutputJudge(model, samples, choices, threads=threads)
         self._judge = judge
-        self.samples = len(samples)
-        self.untaken = untaken_weights(model, straighten(model, samples.groups(), threads=threads)) or ""
+        return judge.is_finite()
 
     def judge(self, model: Model) -> Judgement:
         """Return how the outputs of a model compare with the original's."""
