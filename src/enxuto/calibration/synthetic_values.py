@@ -282,6 +282,7 @@ def _is_row_of_ids(item: InputInfo) -> bool:
 
 
 def is_float(item: InputInfo) -> bool:
+    """Say whether an input takes real numbers, of whatever width."""
     return item.dtype.kind == "f" or item.dtype == ml_dtypes.bfloat16
 
 
