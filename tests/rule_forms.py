@@ -435,6 +435,64 @@ def planes() -> dict[str, Form]:
     return found
 
 
+def scatters() -> dict[str, Form]:
+    """Operators that write parts of one value into another, which may be made of the same."""
+    first: list[NodeProto] = [
+        made("Slice", ["h", "s", "e", "axis"], ["part"]),
+        made("Tanh", ["part"], ["u"]),
+        made("Shape", ["u"], ["n"]),
+        made("Expand", ["i", "n"], ["j"]),
+    ]
+    held = {"s": integers(0), "e": integers(2), "axis": integers(3)}
+    turned = [
+        made("Transpose", ["h"], ["t"], perm=[1, 2, 3, 0]),  # positions of images are not written
+        made("Slice", ["t", "s", "e", "axis"], ["part"]),
+        made("Tanh", ["part"], ["rows"]),
+        made("Gather", ["rows", "one"], ["u"]),
+    ]
+    found: dict[str, Form] = {}
+    for how, places in (("none", (5, 1)), ("add", (-1, -1))):
+        added = {} if how == "none" else {"reduction": how}
+        found[f"ScatterElements, {how}"] = (
+            [*first, node("ScatterElements", "h", "j", "u", axis=3, **added)],
+            {**held, "i": integers(*places)},
+            PLANE,
+            16,
+        )
+        rows = [[0, 1], [2, -1], [1, 3], [0, 1] if how == "add" else [1, 1]]
+        found[f"ScatterND, {how}"] = (
+            [
+                *turned,
+                made("ScatterND", ["t", "i", "u"], ["w"], **added),
+                node("Transpose", "w", perm=[3, 0, 1, 2]),
+            ],
+            {
+                "s": integers(0),
+                "e": integers(4),
+                "axis": integers(1),
+                "one": np.int64(1),
+                "i": np.array(rows),
+            },
+            PLANE,
+            16,
+        )
+    found["ScatterElements into zeros"] = (
+        [
+            made("Shape", ["h"], ["n"], start=0, end=1),
+            made("Concat", ["n", "two"], ["size"], axis=0),
+            made("Expand", ["zero", "size"], ["zeros"]),
+            made("Shape", ["h"], ["places"]),
+            made("Expand", ["i", "places"], ["j"]),
+            made("ScatterElements", ["zeros", "j", "h"], ["w"], axis=1, reduction="add"),
+            node("Tanh", "w"),
+        ],
+        {"two": integers(2), "zero": np.zeros((1, 1), np.float32), "i": integers(1, 0, 1, 1, 0, 1)},
+        (6,),
+        18,
+    )
+    return found
+
+
 def parts() -> dict[str, Form]:
     """Operators that take or repeat parts of a value."""
     index = np.random.default_rng(5).integers(0, 6, (1, 3, 7, 4))
@@ -576,6 +634,7 @@ FORMS: dict[str, Form] = {
     **reductions(),
     **planes(),
     **parts(),
+    **scatters(),
     "slice attributes": ([node("Slice", starts=[1, 0], ends=[3, 4], axes=[1, 3])], {}, PLANE, 9),
     "slice attributes from the end": ([node("Slice", starts=[-2], ends=[2**31], axes=[2])], {}, PLANE, 5),
     "slice attributes of all axes": ([node("Slice", starts=[0, 1, 2], ends=[2**40, 3, 5])], {}, PLANE, 9),

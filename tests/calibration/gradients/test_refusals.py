@@ -39,6 +39,15 @@ LOOP = helper.make_graph(
 REFUSED: dict[str, Form] = {
     "running sums over the images": ([node("CumSum", "h", "a")], {"a": np.int64(0)}, PLANE, 13),
     "a norm over the images": ([node("MeanVarianceNormalization")], {}, PLANE, 13),
+    "the largest of what is written": (
+        [
+            made("Transpose", ["h"], ["t"], perm=[1, 2, 3, 0]),
+            made("Gather", ["t", "one"], ["u"]),
+            made("ScatterND", ["t", "i", "u"], ["w"], reduction="max"),
+            node("Transpose", "w", perm=[3, 0, 1, 2]),
+        ],
+        {"one": integers(1), "i": np.array([[0]])}, PLANE, 18
+    ),
     "zeros and ones": ([node("Hardmax", axis=1)], {}, PLANE, 13),
     "limits that are computed": (
         [made("ReduceMax", ["h"], ["m"], keepdims=0), node("Clip", "h", "", "m")], {}, PLANE, 13

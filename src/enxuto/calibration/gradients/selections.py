@@ -1,5 +1,7 @@
 """Derivatives of operators that join values, or take parts of them: Concat and Split, slices, gathers, the largest.
 
+Scatters are gathers run backwards: what was written somewhere gets the gradient that is there.
+
 Parts taken from anywhere are found by numbers: the positions of a value are numbered, the operator is applied to the
 numbers, and each gradient is added at the position that its number names. Bounds may be inputs or, in older operator
 sets, attributes.
@@ -10,7 +12,7 @@ from __future__ import annotations
 from onnx import NodeProto
 
 from enxuto.calibration.gradients.graph import Contributions, GraphMaker, Operand, Rule, UnsupportedError
-from enxuto.onnx_model import has_attribute, int_attribute, ints_attribute
+from enxuto.onnx_model import has_attribute, int_attribute, ints_attribute, text_attribute
 
 __all__ = ["SELECTION_RULES", "split_rule"]
 
@@ -63,6 +65,25 @@ def _gather(maker: GraphMaker, node: NodeProto, gradient: str, carries: set[str]
     return [(name, maker.scatter(positions, gradient, name))]
 
 
+def _scatter(maker: GraphMaker, node: NodeProto, gradient: str, carries: set[str]) -> Contributions:
+    """ScatterElements and ScatterND: a sum hands its gradient to all of its parts, what is replaced gets none."""
+    how = text_attribute(node, "reduction", "none")
+    if how not in ("none", "add"):
+        raise UnsupportedError(f"no gradient is known here for a {node.op_type} that takes the {how}")
+    data, _, updates = node.input
+    parts = node.op_type != "ScatterND"
+    axes = {"axis": int_attribute(node, "axis")} if parts else {}
+    indices = maker.integers(node.input[1])
+    written = maker.op("GatherElements" if parts else "GatherND", gradient, indices, **axes)
+    found = [(updates, written)] if updates in carries else []
+    if data in carries and how == "add":
+        found.append((data, gradient))
+    elif data in carries:
+        nothing = maker.op("Expand", maker.constant(0.0), maker.op("Shape", written))
+        found.append((data, maker.op(node.op_type, gradient, indices, nothing, **axes)))
+    return found
+
+
 def _top(maker: GraphMaker, node: NodeProto, gradient: str, carries: set[str]) -> Contributions:
     """TopK: its second output says where along the axis each value was."""
     name = node.input[0]
@@ -87,6 +108,8 @@ SELECTION_RULES: dict[str, Rule] = {
     "Gather": _gather,
     "GatherElements": _gather,
     "GatherND": _gather,
+    "ScatterElements": _scatter,
+    "ScatterND": _scatter,
     "Slice": _slice,
     "TopK": _top,
     "Trilu": _triangle,
