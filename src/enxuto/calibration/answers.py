@@ -52,11 +52,14 @@ _IGNORED = 1e-3  # of the largest score: what a model that ignores its input may
 _CONSTANT = 1e-6  # of the largest score: float32's noise
 _CERTAIN = 2.0**-24  # a probability that float32 cannot take from 1
 _LENGTH = 1e-3
+_ROWS = 512  # of scores that are looked at together
 _SPATIAL = frozenset(
     {"Conv", "ConvTranspose", "ConvInteger", "QLinearConv", "FusedConv", "MaxPool", "AveragePool", "LpPool", "Resize",
      "Upsample", "DepthToSpace", "SpaceToDepth", "Pad", "InstanceNormalization", "LRN", "GridSample", "MaxUnpool",
      "DeformConv", "Col2Im"}
 )  # fmt: skip
+
+Float64 = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -162,21 +165,18 @@ def check_scores_vary(
     whole = np.asarray(scores, np.float64)
     # Classes may be masked, by −∞ or by numbers such as −1e9: what no image gives a probability counts for nothing.
     finite = np.isfinite(whole)
-    usable = finite.any(axis=0) & (finite | np.isneginf(whole)).all(axis=0)
+    usable = np.asarray(finite.any(axis=0) & (finite | np.isneginf(whole)).all(axis=0))
     if usable.sum() < 2:
         raise UsageError(refusal_message("fewer than two of its outputs are finite numbers"), code="E035")
-    logs = log_probabilities(whole[:, usable])
-    likely = (logs > LEAST).any(axis=0)
+    likely = np.zeros(int(usable.sum()), np.bool_)
+    for rows in _slices(len(whole)):
+        likely |= (log_probabilities(whole[rows][:, usable]) > LEAST).any(axis=0)
     if likely.sum() < 2:
         raise UsageError(
             refusal_message("all images are of the same class, and the others' probability is 0"), code="E035"
         )
-    # A class that is masked for an image does not vary there.
-    means = np.where(finite, whole, 0.0).sum(axis=0) / np.maximum(1, finite.sum(axis=0))
-    known = np.where(finite, whole, means)[:, usable][:, likely]
-    chances = np.exp(log_probabilities(whole[:, usable][:, likely]))
-    best = chances.argmax(axis=1)
-    others = chances.sum(axis=1) - chances[np.arange(len(chances)), best]
+    known = _varying(whole, finite, usable)[:, likely]
+    best, others = _best_and_others(whole, usable, likely)
     if len(np.unique(best)) == 1 and float(others.max()) < _CERTAIN:
         raise UsageError(
             refusal_message(
@@ -184,22 +184,48 @@ def check_scores_vary(
             ),
             code="E035",
         )
-    moved = known - known.mean(axis=0)
-    total = float(np.mean(moved**2))
-    if total <= (_CONSTANT * float(np.abs(known).max())) ** 2:
+    size = float(np.abs(known).max())
+    known -= known.mean(axis=0)
+    total = float(np.mean(known**2))
+    if total <= (_CONSTANT * size) ** 2:
         if elsewhere is not None:
             other = np.abs(elsewhere()[:, np.isfinite(whole[0])] - whole[:1, np.isfinite(whole[0])])
-            if float(other.max()) <= _IGNORED * float(np.abs(known).max()):
+            if float(other.max()) <= _IGNORED * size:
                 return
         raise UsageError(
             refusal_message("its outputs are the same for all images (or the images are all the same)"),
             code="E035",
         )
-    apart = moved - moved.mean(axis=1, keepdims=True)
-    if float(np.mean(apart**2)) <= _TOGETHER * total:
+    known -= known.mean(axis=1, keepdims=True)
+    if float(np.mean(known**2)) <= _TOGETHER * total:
         raise UsageError(
             refusal_message("its outputs move together, so that no image tells them apart"), code="E035"
         )
+
+
+def _varying(whole: Float64, finite: npt.NDArray[np.bool_], usable: npt.NDArray[np.bool_]) -> Float64:
+    """Return the usable columns of scores, the mean of its class for what is masked: that does not vary there."""
+    if finite.all():
+        return whole[:, usable]
+    means = np.where(finite, whole, 0.0).sum(axis=0) / np.maximum(1, finite.sum(axis=0))
+    return np.asarray(np.where(finite, whole, means)[:, usable], np.float64)
+
+
+def _best_and_others(
+    whole: Float64, usable: npt.NDArray[np.bool_], likely: npt.NDArray[np.bool_]
+) -> tuple[npt.NDArray[np.intp], Float64]:
+    """Return the likeliest class of every row, and the probability of all others."""
+    best, others = [], []
+    for rows in _slices(len(whole)):
+        chances = np.exp(log_probabilities(whole[rows][:, usable][:, likely]))
+        best.append(chances.argmax(axis=1))
+        others.append(chances.sum(axis=1) - chances[np.arange(len(chances)), best[-1]])
+    return np.concatenate(best), np.concatenate(others)
+
+
+def _slices(count: int) -> list[slice]:
+    """Return slices of so many rows, few at a time: a text's tokens have a row of a vocabulary each."""
+    return [slice(start, start + _ROWS) for start in range(0, count, _ROWS)]
 
 
 def scores_of_noise(model: Model, images: npt.NDArray[Any], threads: int) -> npt.NDArray[Any]:

@@ -27,7 +27,7 @@ from enxuto.calibration.sensitivity import References, model_loss, run_groups
 from enxuto.data.samples import Group, Samples
 from enxuto.metrics.losses import OutputLoss
 from enxuto.onnx_model import Model
-from enxuto.progress import Progress
+from enxuto.progress import ItemProgress, Progress, ProgressCounter
 
 __all__ = [
     "FEW_SAMPLES",
@@ -57,19 +57,29 @@ def channel_means(
     *,
     batch: int = 32,
     threads: int = 0,
+    progress: ItemProgress | None = None,
 ) -> dict[str, Float64]:
     """Return the mean output (N, O) of every layer over positions, for each of N samples, by weight name.
 
-    samples: groups, which are run together, or images (N, …), which are run `batch` at a time.
+    Args:
+        model: the original.
+        layers: of the model, in the order of execution.
+        samples: groups, which are run together, or images (N, …), which are run `batch` at a time.
+        batch: images at a time.
+        threads: of ONNX Runtime; 0 is its own default.
+        progress: called with (layers run, layers to run), each once for every batch.
     """
     layers = [layer for layer in layers if layer.corrected]
     runs = PartialRuns(model, [layer.output for layer in layers])
     parts: dict[str, list[Float64]] = {layer.weight: [] for layer in layers}
     whole = [group_of(model, samples)] if isinstance(samples, np.ndarray) else None
-    for groups in [[part] for part in whole[0].parts(batch)] if whole else [list(samples)]:
+    batches = [[part] for part in whole[0].parts(batch)] if whole else [list(samples)]
+    done = ProgressCounter(len(batches) * len(layers), progress)
+    for groups in batches:
         for layer, values in zip(layers, runs.run_groups(groups, {}, threads=threads), strict=False):
             for group, value in zip(groups, values, strict=True):
                 parts[layer.weight].append(_means(layer, value, group.count))
+            done.add(1)
     return {name: np.concatenate(means) for name, means in parts.items()}
 
 
@@ -104,7 +114,7 @@ def choose_biases(
         references: the original's outputs for every group of all samples.
         losses: of the outputs.
         threads: of ONNX Runtime; 0 is its own default.
-        progress: called with ("correcting biases", layers done, layers in all).
+        progress: called with ("correcting biases", layers done, layers in all), and likewise for a trial.
     """
     count = correcting_samples(samples)
     corrected = correct_biases(
@@ -123,8 +133,9 @@ def choose_biases(
     fitted, unseen = (part.groups() for part in parts)
     tried = corrected
     if len(parts[0]) < count:
+        trying = None if progress is None else partial(progress, "trying corrected biases")
         own_means = channel_means(model, layers, fitted, threads=threads)
-        tried = correct_biases(model, layers, weights, own_means, fitted, threads=threads)
+        tried = correct_biases(model, layers, weights, own_means, fitted, threads=threads, progress=trying)
         expected: References = run_groups(model, unseen, threads=threads)
     elif len(references) == 1 and len(unseen) == 1:
         expected = [[found[count : count + unseen[0].count] for found in references[0]]]

@@ -113,7 +113,7 @@ def calibrate(
         curvatures=meter.with_sensitivities(curvatures, report),
         samples=samples,
         references=references,
-        means=channel_means(runs, layers, few, threads=threads),
+        means=channel_means(runs, layers, few, threads=threads, progress=partial(report, "measuring means")),
         reason=reason,
         folded=folded,
         threads=threads or processors(),
@@ -172,7 +172,7 @@ class _Meter:
             self.references,
             losses=self.losses,
             threads=self.threads,
-            progress=lambda done, total: report("measuring sensitivities", *_layers_run(done, total)),
+            progress=partial(report, "measuring sensitivities"),
         )
         # A layer that nothing seems to depend on counts as if losing it whole cost a millionth of losing another. (The
         # sensitivities themselves do not compare: they are in units of what layers hand on, which others scale back.)
@@ -202,11 +202,6 @@ def _cost_of_all(curvature: Curvature, weight: np.ndarray) -> float:
     """Return what a curvature says of a weight that is lost whole."""
     matrix = curvature.layer.matrix(weight)
     return curvature.cost(matrix, np.broadcast_to(np.zeros((), matrix.dtype), matrix.shape))
-
-
-def _layers_run(done: int, total: int) -> tuple[int, int]:
-    """Return the layers run and to be run, where the first of `total` needs a run of all, the next of one less, …"""
-    return done * (2 * total - done + 1) // 2, total * (total + 1) // 2
 
 
 def _ignore_progress(what: str, done: int, total: int) -> None:

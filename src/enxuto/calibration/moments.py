@@ -56,6 +56,9 @@ _LARGEST = 1e15  # of a gradient, so that sums of squares are float32
 _POSITIONS = 96  # of an image: neighbouring ones tell little more
 _FEWEST_POSITIONS = 16
 _SHAPES = 12  # of inputs that gradients are taken for: each takes a graph of its own
+_HELD = (
+    1 << 28
+)  # bytes of values that graphs kept for further batches were made from: they hold about as much
 _VECTORS = 128  # for each input, over all images: layers with few inputs need no more
 
 Float64 = npt.NDArray[np.float64]
@@ -140,7 +143,8 @@ class _Collector:
     sums: dict[str, Moments] = field(default_factory=dict)
     scores: list[list[np.ndarray]] = field(default_factory=list)
     reason: str | None = None
-    _backwards: dict[Any, Backward | None] = field(default_factory=dict)
+    _shapes: set[Any] = field(default_factory=set)
+    _backwards: dict[Any, Backward] = field(default_factory=dict)
     _runner: Runner | None = None
     _at_work: list[Future[None]] = field(default_factory=list)
 
@@ -218,17 +222,26 @@ class _Collector:
             self._begin(self._add_outputs, layer, y, places, batch.count, fold)
 
     def _backward_for(self, batch: Group) -> Backward | None:
-        """Return the backward graph for the batch's shapes, which it is made for; None for more shapes than a few."""
+        """Return the backward graph for the batch's shapes, which it is made for; None for more shapes than a few.
+
+        Graphs of large values are dropped for others, the longest unused first, and made again when shapes come back.
+        """
         key = tuple(array.shape[1:] if batch.count > 1 else array.shape for array in batch.feeds.values())
-        if not self._backwards or (key not in self._backwards and len(self._backwards) < _SHAPES):
+        if key not in self._shapes and len(self._shapes) >= _SHAPES:
+            return None
+        self._shapes.add(key)
+        found = self._backwards.pop(key, None)
+        if found is None:
+            while self._backwards and sum(one.held for one in self._backwards.values()) > _HELD:
+                del self._backwards[next(iter(self._backwards))]
             outputs = [layer.output for layer in self._watched()]
             try:
-                self._backwards[key] = Backward(
-                    self.model, outputs, batch, also=self._names(), threads=self.threads
-                )
+                found = Backward(self.model, outputs, batch, also=self._names(), threads=self.threads)
             except UnsupportedError as error:
                 self._drop_gradients(str(error))
-        return self._backwards.get(key)
+                return None
+        self._backwards[key] = found  # the latest is last
+        return found
 
     def _run(self, batch: Group) -> tuple[list[np.ndarray], dict[str, np.ndarray]]:
         """Run forwards alone."""
@@ -261,6 +274,7 @@ class _Collector:
     def _drop_gradients(self, reason: str) -> None:
         """Go on without gradients, as those of some images only would mislead."""
         self.finish()
+        self._backwards.clear()
         self.reason = reason
         for moments in self.sums.values():
             moments.gradients = []

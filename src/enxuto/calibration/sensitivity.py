@@ -36,6 +36,7 @@ from enxuto.machine.processors import processors
 from enxuto.machine.workers import workers
 from enxuto.metrics.losses import OutputLoss
 from enxuto.onnx_model import Model
+from enxuto.progress import ItemProgress, ProgressCounter
 from enxuto.runtime import Runner
 
 __all__ = [
@@ -135,7 +136,7 @@ def measure_sensitivities(
     *,
     losses: Sequence[OutputLoss] | None = None,
     threads: int = 0,
-    progress: Callable[[int, int], None] | None = None,
+    progress: ItemProgress | None = None,
 ) -> dict[str, float]:
     """Return, by weight name, the divergence in nats per unit of tr(G E H Eᵀ).
 
@@ -146,7 +147,7 @@ def measure_sensitivities(
         reference: the outputs of every group, or (N, C), the model's logits for the images.
         losses: of the outputs, by default the divergence of the first.
         threads: of ONNX Runtime; 0 is its own default.
-        progress: called with (layers done, layers in all).
+        progress: called with (work done, work in all): a run from a layer on is as much as there are layers left.
 
     A layer whose errors are lost in float32's noise keeps the sensitivity from gradients.
     """
@@ -156,19 +157,20 @@ def measure_sensitivities(
     meter = _Meter(model, groups, references, losses or (OutputLoss(name, "classes", name),), threads)
     expected = {one.curvature.layer.weight: one.curvature.sensitivity for one in spacings}
     unknown = [one for one in spacings if not one.curvature.sensitivity]
-    for spacing, scores in meter.each_layer(unknown):
+    done = ProgressCounter(_TRIALS * _work(len(unknown)) + _work(len(spacings)), progress)
+    for number, (spacing, scores) in enumerate(meter.each_layer(unknown)):
         expected[spacing.curvature.layer.weight] = meter.search(spacing, scores)
+        done.add(_TRIALS * (len(unknown) - number))
     ready = [
         Spacing(one.curvature.with_sensitivity(expected[one.curvature.layer.weight]), one.rows, one.columns)
         for one in spacings
     ]
     price = price_of_bits(ready, [model.load(one.curvature.layer.weight) for one in ready], _BITS)
     measured: dict[str, Float64] = {}
-    for done, (spacing, each) in enumerate(meter.measured_at(ready, price), 1):
+    for number, (spacing, each) in enumerate(meter.measured_at(ready, price)):
         if each.mean() > 0 and expected[spacing.curvature.layer.weight] > 0:
             measured[spacing.curvature.layer.weight] = each
-        if progress is not None:
-            progress(done, len(ready))
+        done.add(len(ready) - number)
     if measured:
         guesses = np.array([expected[name] for name in measured])
         sizes = np.array([model.info(name).elements for name in measured], np.float64)
@@ -180,6 +182,11 @@ def measure_sensitivities(
             )
         )
     return expected
+
+
+def _work(layers: int) -> int:
+    """Return the layers run where the first needs a run of all, the next of one less, …"""
+    return layers * (layers + 1) // 2
 
 
 def blend_sensitivities(guesses: Float64, measured: Float64, sizes: Float64) -> Float64:

@@ -37,7 +37,10 @@ _NO_SLOPE = frozenset(
 
 
 class Backward:
-    """Runs a model forwards and backwards; `wanted` names the values whose gradients are asked for."""
+    """Runs a model forwards and backwards; `wanted` names the values whose gradients are asked for.
+
+    held: bytes of the values that the graph was made from; its sessions keep about as much memory.
+    """
 
     def __init__(
         self,
@@ -61,6 +64,7 @@ class Backward:
         nodes = _between(model, self.wanted, self._scores)
         runs = self._probe(model, nodes, batch, threads)
         values, static = runs[0], static_values(model)
+        self.held = sum(value.nbytes for value in values.values())
         maker = GraphMaker(
             model,
             shapes={name: value.shape for name, value in values.items()},
