@@ -47,8 +47,9 @@ enxuto slim model.onnx --data test/ --calibration train/ --min-agreement 98 --ma
 """
 
 _STAGES = ("watching filters", "comparing filters", "measuring filters", "timing", "removing", "refitting",
-           "distilling", "watching layers", "factoring", "measuring sensitivities", "trying refits", "rounding",
-           "correcting biases", "coding", "judging", "measuring")  # fmt: skip
+           "distilling", "watching layers", "factoring", "measuring sensitivities", "measuring means",
+           "measuring other weights", "trying refits", "rounding", "correcting biases", "trying corrected biases",
+           "coding", "judging", "measuring")  # fmt: skip
 _BOUND = "What may be lost"
 
 
