@@ -37,8 +37,8 @@ __all__ = [
 
 CALIBRATED_STAGES = (
     "measuring the original", "watching layers", "factoring", "measuring sensitivities", "measuring means",
-    "measuring other weights", "trying refits", "rounding", "correcting biases", "trying corrected biases", "coding", "judging",
-    "retraining", "training the control",
+    "measuring other weights", "trying refits", "rounding", "correcting biases", "trying corrected biases", "coding",
+    "judging", "retraining", "training the control",
 )  # fmt: skip
 """What a search does, in its order; from rounding on once for every trial."""
 
