@@ -156,7 +156,8 @@ class _Collector:
         else:
             found, values = self._run(batch)
         self._check_rows(found, batch)
-        self.scores.append(found)
+        # What a session gives lies in its memory, all of which would be kept with it.
+        self.scores.append([score.copy() for score in found])
         self.finish()
         for layer in self.layers:
             x = values[layer.input]

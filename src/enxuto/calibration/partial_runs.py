@@ -131,8 +131,9 @@ class PartialRuns:
             lanes = min(threads, batches, _LANES)
             if lanes not in runners:
                 runners[lanes] = Runner(model, threads=threads // lanes, spinning=False)
+            # What a session gives lies in its memory, all of which would be kept with it.
             made = (
-                runners[lanes].run(feeds, stage.outputs)
+                [value.copy() for value in runners[lanes].run(feeds, stage.outputs)]
                 if batches == 1
                 else _run_in_batches(runners[lanes], feeds, stage.outputs, values.count, lanes)
             )

@@ -83,7 +83,7 @@ def run_groups(
         found.append(
             [_joined(name, pieces) for name, pieces in zip(names, zip(*parts, strict=True), strict=True)]
             if len(parts) > 1
-            else parts[0]
+            else [value.copy() for value in parts[0]]  # what a session gives keeps all of its memory
         )
     return found
 

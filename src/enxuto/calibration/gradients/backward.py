@@ -12,8 +12,9 @@ Left out: gradients of weights (they follow from a layer's input and the gradien
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 import numpy as np
 from onnx import NodeProto
@@ -62,15 +63,15 @@ class Backward:
         batch = example if isinstance(example, Group) else Group({self._inputs[0]: example}, len(example))
         model = _without_cells(model, batch, threads)
         nodes = _between(model, self.wanted, self._scores)
-        runs = self._probe(model, nodes, batch, threads)
-        values, static = runs[0], static_values(model)
-        self.held = sum(value.nbytes for value in values.values())
+        parts = [batch, next(batch.parts(1))][: 2 if batch.count > 1 else 1]
+        whole, *single = self._probe(model, nodes, parts, threads)
+        self.held = whole.size
         maker = GraphMaker(
             model,
-            shapes={name: value.shape for name, value in values.items()},
-            single={name: value.shape for name, value in runs[1].items()} if len(runs) > 1 else {},
-            static={name: value for name, value in values.items() if name in static},
-            dtypes={name: value.dtype for name, value in values.items() if value.dtype.kind in "iub"},
+            shapes=whole.shapes,
+            single=single[0].shapes if single else {},
+            static=whole.static,
+            dtypes=whole.dtypes,
             alone=isinstance(example, Group) and example.count == 1,
         )
         self._cotangents = ["cotangent", *(f"cotangent {i}" for i in range(1, len(self._scores)))]
@@ -83,7 +84,7 @@ class Backward:
         with _refuse("the derivatives of this model's operators"):
             backward = maker.model(self._outputs, self._cotangents)
             self._backward = Runner(backward, threads=threads, spinning=False)
-        self._try_out(runs, nodes)
+        self._try_out(parts, [whole, *single], nodes)
 
     def scores(self, batch: np.ndarray) -> tuple[np.ndarray, dict[str, np.ndarray]]:
         """Return the first output (N, C) for a batch (N, …) of the only input, and values as `values` does."""
@@ -111,37 +112,64 @@ class Backward:
         return dict(zip(self.wanted, self._backward.run(feeds, self._outputs), strict=True))
 
     def _probe(
-        self, model: Model, nodes: Sequence[NodeProto], example: Group, threads: int
-    ) -> list[dict[str, np.ndarray]]:
-        """Return the value of everything that `nodes` read and put out, for the example and for one sample of it."""
+        self, model: Model, nodes: Sequence[NodeProto], parts: Sequence[Group], threads: int
+    ) -> list[_Probed]:
+        """Return what is known of everything that `nodes` read and put out, for each of some batches."""
         graph = model.proto.graph
         reads = {name for node in nodes for name in (*reads_of(node), *node.output) if name}
         made = {name for node in graph.node for name in node.output}
         inner = sorted(name for name in reads & made if name not in self._scores and name not in model)
         names = [*inner, *self._scores]
-        runs: list[dict[str, np.ndarray]] = []
+        static = static_values(model)
         with _refuse("a value of this model"):
             probe = Runner(model, threads=threads, extra_outputs=inner)
-            for part in [example, next(example.parts(1))][: 2 if example.count > 1 else 1]:
-                found = dict(zip(names, probe.values(part.feeds, names), strict=True))
-                runs.append({**found, **part.feeds})
-        for name, value in runs[0].items():
-            if not isinstance(value, np.ndarray):
-                raise UnsupportedError(f"no gradient is known here: {name!r} is no tensor")
-        return runs
+            # All values of a batch are large together: those of one are gone before the next is run.
+            return [
+                _Probed.of(
+                    dict(zip(names, probe.values(part.feeds, names), strict=True)) | part.feeds, static
+                )
+                for part in parts
+            ]
 
-    def _try_out(self, runs: Sequence[dict[str, np.ndarray]], nodes: Sequence[NodeProto]) -> None:
-        """Run backwards from known values; `UnsupportedError` where a gradient has not its value's shape."""
+    def _try_out(self, parts: Sequence[Group], probed: Sequence[_Probed], nodes: Sequence[NodeProto]) -> None:
+        """Run backwards for known shapes; `UnsupportedError` where a gradient has not its value's shape."""
         with _refuse("this number of images"):
-            for values in runs:
-                ones = [np.ones(values[name].shape, np.float32) for name in self._scores]
-                found = self.gradients(values, ones)
+            for part, known in zip(parts, probed, strict=True):
+                scores, values = self.values(part.feeds)
+                found = self.gradients(values, [np.ones(score.shape, np.float32) for score in scores])
                 for name, gradient in found.items():
-                    if gradient.shape != values[name].shape:
+                    if gradient.shape != known.shapes[name]:
                         readers = " and ".join(sorted({n.op_type for n in nodes if name in reads_of(n)}))
                         raise UnsupportedError(
                             f"the gradient at {name!r} cannot be worked out here from what reads it ({readers})"
                         )
+
+
+@dataclass(frozen=True)
+class _Probed:
+    """What a run tells of a model's values, without keeping them.
+
+    shapes: by name. static: the values that follow from weights alone. dtypes: of those that are not float. size: of
+    all, in bytes.
+    """
+
+    shapes: dict[str, tuple[int, ...]]
+    static: dict[str, np.ndarray]
+    dtypes: dict[str, np.dtype]
+    size: int
+
+    @classmethod
+    def of(cls, values: Mapping[str, np.ndarray], static: Collection[str]) -> _Probed:
+        """Return what values by name tell; `static` are the names of those that follow from weights alone."""
+        for name, value in values.items():
+            if not isinstance(value, np.ndarray):
+                raise UnsupportedError(f"no gradient is known here: {name!r} is no tensor")
+        return cls(
+            {name: value.shape for name, value in values.items()},
+            {name: value for name, value in values.items() if name in static},
+            {name: value.dtype for name, value in values.items() if value.dtype.kind in "iub"},
+            sum(value.nbytes for value in values.values()),
+        )
 
 
 def _without_cells(model: Model, batch: Group, threads: int) -> Model:
