@@ -287,7 +287,9 @@ def _class_answers(
         name, scores = model.proto.graph.output[0].name, Runner(model, threads=threads).scores(few)
         if holds_chances(model, name, [scores]):
             return None, ()
-        values, said = looks_like_values(name, scores.reshape(len(few), -1)), says_values(name)
+        said = says_values(name)
+        # Classes come in rows; what has further axes, though of length 1, is what a layer of features gives.
+        values = looks_like_values(name, scores.reshape(len(few), -1)) or (said is None and scores.ndim > 2)
         if rows and said is None and values != (rows == "values"):
             return (None, ()) if rows == "values" else (found, (taken_remark(name, rows),))
         if values:
