@@ -22,7 +22,7 @@ from rule_forms import PLANE, POSITIVE, Form, floats, graph, integers, made, nod
 # What has derivatives but no module: said in docs/reference/importing.md.
 WITHOUT = frozenset({
     "GRU", "GatherElements", "GatherND", "GlobalLpPool", "LSTM", "LpNormalization", "LpPool", "RMSNormalization", "RNN",
-    "SimplifiedLayerNormalization", "TopK", "Trilu",
+    "ScatterElements", "ScatterND", "SimplifiedLayerNormalization", "TopK", "Trilu",
 })  # fmt: skip
 REFUSED = ("average 1: dilated", "average 2: dilated", "average 3: dilated", "Resize: smoothed",
            "LayerNormalization by computed scales")  # fmt: skip
