@@ -33,7 +33,7 @@ from enxuto.machine.signals import Terminated
 from enxuto.onnx_model import Model
 from enxuto.quantize.grid import Grid
 from enxuto.quantize.tensor import QuantizedTensor
-from enxuto.retraining import removal, training
+from enxuto.retraining import removal, strategy, training
 from enxuto.retraining.checkpoint import RetrainingCheckpoint
 from enxuto.retraining.divergence import divergence_from
 from enxuto.retraining.levels import LearnedLevels
@@ -199,8 +199,7 @@ def test_a_training_that_starts_ruined_comes_down_from_a_larger_file(
 ) -> None:
     """It loses size at every check, no rate, and goes on bit for bit where it was interrupted."""
     monkeypatch.setattr("enxuto.compression.search._TRIALS", 12)  # until one fits, on any machine
-    monkeypatch.setattr(training, "_RUINED", -1.0)
-    monkeypatch.setattr(training, "_FEWEST_DOWN", 200)
+    monkeypatch.setattr(strategy, "_DOWN_FROM", ((200, -1.0),))
     monkeypatch.setattr(training, "_SECONDS_BETWEEN", -1.0)
     monkeypatch.setattr(training, "_FEWEST_BETWEEN", 4)
     asked = enxuto.Retraining(epochs=7, batch=16, checks=4, rate=0.1)

@@ -28,6 +28,7 @@ from enxuto.retraining.strategy import (
     ON_TRELLIS,
     Strategy,
     choose_strategy,
+    comes_down_instead,
     strategy_named,
 )
 from enxuto.retraining.student import Student
@@ -116,6 +117,14 @@ def test_levels_stay_on_the_trellis_where_a_size_is_asked_for_and_little_is_lost
     bounds: Bounds, file: CompressedModel, loss: float, prunes: bool, expected: Strategy
 ) -> None:
     assert choose_strategy(bounds, file, judged(loss), prunes=prunes) is expected
+
+
+@pytest.mark.parametrize(
+    ("loss", "steps", "down"),
+    [(0.8, 999, False), (0.8, 1_000, True), (0.5, 1_000, False), (0.5, 3_000, True), (0.2, 100_000, False)],
+)
+def test_long_trainings_come_down_where_the_start_has_lost_much(loss: float, steps: int, down: bool) -> None:
+    assert comes_down_instead(loss, steps) == down
 
 
 def test_with_less_than_a_bit_a_weight_levels_leave_the_trellis(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -25,6 +25,7 @@ __all__ = [
     "ON_TRELLIS",
     "Strategy",
     "choose_strategy",
+    "comes_down_instead",
     "strategy_named",
 ]
 
@@ -39,6 +40,10 @@ _ROOM, _MOST_ROOM = (
     0.12,
 )  # doublings of the price below the bound, where it then begins, and where it goes on
 _FEWEST_BITS = 1.0  # a weight, likewise
+_DOWN_FROM = (  # steps, from which on a start that has lost so many nats (or shares of the variance) is not taken
+    (1_000, 0.7),
+    (3_000, 0.3),
+)
 _MOST_OFF_TRELLIS = 0.5  # of the weights, which then do not come to a size
 
 
@@ -122,6 +127,15 @@ def choose_strategy(
     if others > _MOST_OFF_TRELLIS * count or 8 * calibrated.file_bytes < _FEWEST_BITS * count:
         return GROWING
     return ON_TRELLIS
+
+
+def comes_down_instead(loss: float, steps: int) -> bool:
+    """Say whether a training of so many steps, whose start at the size asked for has lost so much, comes down to it.
+
+    From a ruined start training does not come back at the same size. A long one has the time to come down also where
+    a short one does better at the size itself (docs/decisions/steps-follow-the-price.md).
+    """
+    return any(steps >= fewest and loss > most for fewest, most in _DOWN_FROM)
 
 
 def strategy_named(name: str) -> Strategy:

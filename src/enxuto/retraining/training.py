@@ -29,7 +29,15 @@ from enxuto.retraining.removal import without_dead_filters
 from enxuto.retraining.schedule import Schedule, mean_seconds, planned_schedule
 from enxuto.retraining.settings import Retraining
 from enxuto.retraining.start import start_of
-from enxuto.retraining.strategy import AGAIN, DOWN, GROWING, Strategy, choose_strategy, strategy_named
+from enxuto.retraining.strategy import (
+    AGAIN,
+    DOWN,
+    GROWING,
+    Strategy,
+    choose_strategy,
+    comes_down_instead,
+    strategy_named,
+)
 from enxuto.retraining.student import teacher_of
 from enxuto.train.placement import Placement
 
@@ -38,10 +46,7 @@ __all__ = ["retrain"]
 _REFRESHES = 100  # of the rate model, in a training
 _FEWEST_BETWEEN = 20  # steps
 _SECONDS_BETWEEN = 60.0  # checkpoints
-_WORSE = 1.05  # of the loss that training begins with
-_RECOVERS = 0.97  # of the loss of the last file: what loses less than this is on its way back
-_RUINED = 0.7  # nats, or shares of the variance: from there training does not come back at the same size
-_FEWEST_DOWN = 1000  # steps that it takes to come down
+_WORSE, _RECOVERS = 1.05, 0.97  # of the loss at the start; of the last one, which is on its way back below
 _DOWN = 0.6  # of the training, after which averages no longer lag behind
 _SOME_STEPS = Schedule(1_000_000)  # of a training whose first steps change next to nothing
 _TRIMS, _NEARLY = 5, 1.1  # how often the last file's steps grow a little where it is slightly too large
@@ -85,11 +90,7 @@ class _Run:
             begins = self._begin_near(placement)
             self.calibrated_price = self.start.price
             self.schedule = self._plan()
-            if (
-                task.bounds.max_bytes is not None
-                and begins.loss > _RUINED
-                and self.schedule.steps >= _FEWEST_DOWN
-            ):
+            if task.bounds.max_bytes is not None and comes_down_instead(begins.loss, self.schedule.steps):
                 begins = self._begin(DOWN, self.descent.placement)
                 self.schedule = self._plan()
             self.level = self.last = begins.loss
