@@ -46,6 +46,7 @@ _KEEPS_AXES = frozenset(
 )  # fmt: skip
 _MEASURES = frozenset({"Shape", "Size", "Constant", "ConstantOfShape", "Range"})
 _MOVES = frozenset({"Identity", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Transpose"})
+_SCALES = frozenset({"Mul", "Div"})
 _YES_NO = frozenset({"Sigmoid", "QLinearSigmoid", "HardSigmoid"})
 _KEEPS_SHARES = frozenset(  # whose results lie between 0 and 1 where their inputs do
     {"Identity", "Cast", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Transpose", "ReduceMean", "ReduceMax",
@@ -124,18 +125,43 @@ def kind_of_output(
 
 
 def stands_beside_scores(model: Model, name: str) -> bool:
-    """Say whether another output ends in a softmax or sigmoid, and not in one of this value.
+    """Say whether another output ends in a softmax or sigmoid, and not in one of this value, moved or scaled or not.
 
     Who gives one head of a network a softmax gives it to all that have classes: what has none holds boxes and the like.
     """
-    ends = [output_ending(model, item.name) for item in model.proto.graph.output if item.name != name]
-    scores = [
-        end
-        for end in ends
-        if end.kind in ("probabilities", "log-probabilities")
-        or (end.kind == "squashed" and end.operator in _YES_NO)
-    ]
-    return bool(scores) and all(end.before != name for end in scores)
+    own, found = _before_moves(model, name), False
+    for output in (item.name for item in model.proto.graph.output if item.name != name):
+        end = output_ending(model, output)
+        is_yes = end.kind == "squashed" and end.operator in _YES_NO
+        if is_yes or end.kind in ("probabilities", "log-probabilities"):
+            before = end.before or _read_by_maker(model, _before_moves(model, output))
+            if _before_moves(model, before) == own:
+                return False
+            found = True
+    return found
+
+
+def _read_by_maker(model: Model, value: str) -> str:
+    """Return what the node that makes a value reads first; the value itself where none makes it."""
+    return next(
+        (node.input[0] for node in model.proto.graph.node if value in node.output and node.input), value
+    )
+
+
+def _before_moves(model: Model, value: str) -> str:
+    """Return the value that another one holds, moved, cast, or scaled by a constant."""
+    maker = {name: node for node in model.proto.graph.node for name in node.output if name}
+    while (node := maker.get(value)) is not None:
+        given = [name for name in node.input if name]
+        if node.op_type in _SCALES:
+            constant = [name for name in given if name in model]
+            given = [name for name in given if name not in constant]
+            if len(given) != 1 or not constant or any(model.info(name).elements != 1 for name in constant):
+                break
+        elif node.op_type not in _MOVES | {"Cast", "Dropout"}:
+            break
+        value = given[0]
+    return value
 
 
 def _has_classes(model: Model, name: str, pieces: Sequence[np.ndarray]) -> bool:
