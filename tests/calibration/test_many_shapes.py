@@ -21,6 +21,7 @@ from enxuto.runtime import Runner
 
 GRAPHS, WIDTH = 6, 8
 LAYERS = 3
+SIZES = 2  # at which the layers of a model of values are measured
 
 
 def graph_network(reduction: str = "add") -> Model:
@@ -97,9 +98,9 @@ def test_a_layer_is_measured_by_one_session_for_all_shapes(monkeypatch: pytest.M
     calibration = calibrate(model, graphs(), threads=1)
     assert calibration.reason is None
     assert len(calibration.layers) == len(calibrated_layers(model)) == LAYERS
-    assert len(runs) == LAYERS, "gradients say where to measure, so that none is searched"
-    # One from each layer on, one up to each layer, and one to the mean of each.
-    assert len(sessions) <= 3 * LAYERS
+    assert len(runs) == SIZES * LAYERS, "gradients say where to measure, so that none is searched"
+    # One from each layer on at each size, one up to each layer, and one to the mean of each.
+    assert len(sessions) <= (SIZES + 2) * LAYERS
 
 
 def same(one: Calibration, other: Calibration) -> bool:

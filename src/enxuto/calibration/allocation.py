@@ -83,7 +83,7 @@ class Spacing:
 
     def step_off_trellis(self, price: float) -> float:
         """Return B at a price of so many nats per bit."""
-        denominator = math.log(2) * self.curvature.sensitivity * self._unit_loss
+        denominator = math.log(2) * self.curvature.sensitivity_at(price) * self._unit_loss
         if denominator <= 0:
             return _LARGEST  # nothing depends on this layer
         return short_float32(min(max(math.sqrt(6 * price / denominator), _SMALLEST), _LARGEST))

@@ -13,7 +13,7 @@ import io
 import json
 import math
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,7 @@ from enxuto.calibration.layers import linear_layers
 from enxuto.calibration.other_weights import other_weights
 from enxuto.calibration.outputs import JudgedOutputs, OutputChoices
 from enxuto.calibration.running import samples_of
+from enxuto.calibration.sensitivity_curve import SensitivityCurve
 from enxuto.calibration.straight_model import straighten
 from enxuto.data.published import cache_folder
 from enxuto.data.samples import Samples
@@ -40,7 +41,7 @@ from enxuto.onnx_model import Model, fold_batch_norm, settle
 
 __all__ = ["cached_calibration", "calibration_folder", "calibration_key"]
 
-_LAYOUT = 17  # of the files and of how they are measured; another number makes older ones unknown
+_LAYOUT = 18  # of the files and of how they are measured; another number makes older ones unknown
 _MOST = 1 << 30  # bytes
 
 
@@ -148,7 +149,7 @@ def _save(place: Path, calibration: Calibration) -> None:
         facts["layers"][layer.weight] = {
             "blocks": [len(curvature.inputs), len(curvature.outputs)],
             "calibrated": curvature.calibrated,
-            "sensitivity": curvature.sensitivity,
+            "sensitivities": None if curvature.curve is None else asdict(curvature.curve),
         }
     if sum(array.nbytes for array in arrays.values()) > _MOST:
         return
@@ -189,9 +190,7 @@ def _load(
                 held, f"{number} out", facts_of_layer["blocks"][1], matrix.shape[0], matrix.shape[1]
             )
             curvature = Curvature.of(layer, inputs, outputs, facts_of_layer["calibrated"] is True)
-            sensitivity = float(facts_of_layer["sensitivity"])
-            _require(math.isfinite(sensitivity) and sensitivity >= 0)
-            curvatures[layer.weight] = curvature.with_sensitivity(sensitivity)
+            curvatures[layer.weight] = curvature.with_curve(_read_curve(facts_of_layer["sensitivities"]))
             if not layer.corrected:
                 continue
             means[layer.weight] = _float_array(held, f"{number} means", np.float64, 2)
@@ -270,6 +269,11 @@ def _blocks(
         _require(block.shape == (groups, block.shape[1], block.shape[1]))
     _require(sum(block.shape[1] for block in blocks) == size)
     return blocks
+
+
+def _read_curve(held: Mapping[str, Sequence[float]]) -> SensitivityCurve:
+    """Return the curve; `ValueError` where the numbers are none."""
+    return SensitivityCurve(tuple(map(float, held["prices"])), tuple(map(float, held["values"])))
 
 
 def _references(

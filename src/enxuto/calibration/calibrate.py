@@ -23,7 +23,7 @@ from enxuto.calibration.other_weights import measure_others, other_weights
 from enxuto.calibration.outputs import JudgedOutputs, OutputChoices, find_losses
 from enxuto.calibration.running import run_freely, samples_of, watch_layers
 from enxuto.calibration.saturation import check_classes_vary
-from enxuto.calibration.sensitivity import References, measure_sensitivities, run_groups
+from enxuto.calibration.sensitivity import BITS, BITS_OF_VALUES, References, measure_sensitivities, run_groups
 from enxuto.calibration.straight_model import straighten
 from enxuto.data.samples import Group, Samples
 from enxuto.errors import DataError, UsageError
@@ -103,9 +103,7 @@ def calibrate(
     else:
         judged_outputs = check_classes_vary(judged_outputs, references)
     curvatures = estimate_curvatures(straight, layers, moments, len(samples), threads, report)
-    meter = _Meter(
-        runs, *_few_groups(runs, samples, references, judged_outputs, threads), judged_outputs.losses, threads
-    )
+    meter = _Meter.of(runs, samples, references, judged_outputs, threads)
     few = samples.head(correcting_samples(samples)).groups()
     return Calibration(
         model=folded_model,
@@ -161,25 +159,49 @@ class _Meter:
     groups: list[Group]
     references: References
     losses: Sequence[OutputLoss]
+    bits: Sequence[float]
     threads: int
+
+    @classmethod
+    def of(
+        cls,
+        runs: Model,
+        samples: Samples,
+        references: References,
+        judged_outputs: JudgedOutputs,
+        threads: int,
+    ) -> _Meter:
+        """Return what measures on some of these samples, values and answers of yes or no at two sizes."""
+        groups, found = _few_groups(runs, samples, references, judged_outputs, threads)
+        losses = judged_outputs.losses
+        bits = BITS if all(loss.kind == "classes" for loss in losses) else BITS_OF_VALUES
+        return cls(runs, groups, found, losses, bits, threads)
 
     def with_sensitivities(self, curvatures: dict[str, Curvature], report: Progress) -> dict[str, Curvature]:
         """Return the curvatures with the sensitivities of their layers."""
-        sensitivities = measure_sensitivities(
+        curves = measure_sensitivities(
             self.runs,
             [choose_spacing(one) for one in curvatures.values()],
             self.groups,
             self.references,
             losses=self.losses,
+            bits=self.bits,
             threads=self.threads,
             progress=partial(report, "measuring sensitivities"),
         )
         # A layer that nothing seems to depend on counts as if losing it whole cost a millionth of losing another. (The
         # sensitivities themselves do not compare: they are in units of what layers hand on, which others scale back.)
         whole = {name: _cost_of_all(one, self.runs.load(name)) for name, one in curvatures.items()}
-        least = 1e-6 * max((sensitivities[name] * cost for name, cost in whole.items()), default=0.0)
+        least = [
+            1e-6 * max(values, default=0.0)
+            for values in zip(
+                *([value * whole[name] for value in one.values] for name, one in curves.items()), strict=True
+            )
+        ]
         return {
-            name: one.with_sensitivity(max(sensitivities[name], least / whole[name] if whole[name] else 0.0))
+            name: one.with_curve(
+                curves[name].at_least([lowest / whole[name] if whole[name] else 0.0 for lowest in least])
+            )
             for name, one in curvatures.items()
         }
 

@@ -211,8 +211,8 @@ class Calibration:
             progress=progress,
         )
 
-    def losses(self, tensors: Mapping[str, QuantizedTensor]) -> dict[str, float]:
-        """Return the expected loss of each layer's errors, in nats, by weight name."""
+    def losses(self, tensors: Mapping[str, QuantizedTensor], price: float) -> dict[str, float]:
+        """Return the expected loss of each layer's errors at a price, in nats, by weight name."""
         found = {}
         for layer in self.layers:
             if layer.weight in tensors:
@@ -220,12 +220,12 @@ class Calibration:
                 restored = tensors[layer.weight].reconstruct()
                 curvature = self.curvatures[layer.weight]
                 cost = curvature.cost(layer.matrix(weight), layer.matrix(restored))
-                found[layer.weight] = curvature.sensitivity * cost
+                found[layer.weight] = curvature.sensitivity_at(price) * cost
         return found
 
     def bias_step(self, price: float) -> float:
         """Return the one step for all biases at a price; a bias is a weight whose input is always 1."""
-        costs = self._bias_costs().values()
+        costs = self._bias_costs(price).values()
         return _step_at(price, sum(cost for cost, _ in costs), sum(size for _, size in costs))
 
     def bias_steps(self, price: float) -> dict[str, float]:
@@ -235,18 +235,19 @@ class Calibration:
         """
         usual = self.bias_step(price)
         return {
-            name: _step_at(price, *one) if one[0] > 0 else usual for name, one in self._bias_costs().items()
+            name: _step_at(price, *one) if one[0] > 0 else usual
+            for name, one in self._bias_costs(price).items()
         }
 
-    def _bias_costs(self) -> dict[str, tuple[float, int]]:
-        """The loss of an error of 1 in all values of a bias, and their number, by its name."""
+    def _bias_costs(self, price: float) -> dict[str, tuple[float, int]]:
+        """The loss of an error of 1 in all values of a bias, and their number, by its name, at a price."""
         costs: dict[str, tuple[float, int]] = {}
         for layer in self.layers:
             if layer.bias is not None:
                 curvature = self.curvatures[layer.weight]
                 weights = curvature.output_weights()
                 before = costs.get(layer.bias, (0.0, 0))
-                cost = curvature.sensitivity * float(weights.sum())
+                cost = curvature.sensitivity_at(price) * float(weights.sum())
                 costs[layer.bias] = before[0] + cost, before[1] + weights.size
         return costs
 

@@ -19,8 +19,15 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from enxuto.calibration.curvature_operations import (
+    curvature_operations,
+    operations_of_factors,
+    operations_of_inputs,
+    sides,
+)
 from enxuto.calibration.layers import LinearLayer
 from enxuto.calibration.moments import LARGEST_ROWS, Moments, block_bounds
+from enxuto.calibration.sensitivity_curve import SensitivityCurve
 from enxuto.calibration.shrinkage import keep_diagonal, shrink, shrink_correlations
 from enxuto.machine.processors import processors
 from enxuto.machine.workers import workers
@@ -28,12 +35,10 @@ from enxuto.onnx_model import Model
 from enxuto.progress import ProgressCounter
 from enxuto.rounding.feedback import loss, round_matrix, round_on_trellis, upper_factor
 
-__all__ = ["Curvature", "curvature_operations", "estimate_curvature", "estimate_curvatures"]
+__all__ = ["Curvature", "estimate_curvature", "estimate_curvatures"]
 
 _SHARED = 0.5  # of what gradients of two outputs share, at most: between rows the quadratic law fails first
 _PSEUDO_IMAGES = 4  # of mean power in all channels, that silent ones are taken to have besides
-_SHRINKING = 4  # cubes of a block of inputs that its eigenvectors by folds take, where a factor takes one
-_SQUARES = 400  # how many squares of a block cost as much as its cube of that side
 _VALIDATED_ROWS = 48
 _VALIDATED_GROUPS = 64
 _VALIDATED_INPUTS = 288
@@ -49,7 +54,8 @@ class Curvature:
 
     inputs: H (g, c, c) of each block of inputs; input_factors: U of each. outputs: G (g, o, o) of each block of
     outputs; output_factors: V of each. calibrated: whether rounding with feedback beat rounding to nearest on
-    held-out images. sensitivity: in nats per unit of tr(G E H Eᵀ).
+    held-out images. sensitivity: in nats per unit of tr(G E H Eᵀ), at the largest price; `sensitivity_at` tells it for
+    others where `curve` does.
     """
 
     layer: LinearLayer
@@ -59,6 +65,7 @@ class Curvature:
     output_factors: list[Float64]
     calibrated: bool
     sensitivity: float = 1.0
+    curve: SensitivityCurve | None = None
 
     @classmethod
     def of(
@@ -80,7 +87,15 @@ class Curvature:
 
     def with_sensitivity(self, sensitivity: float) -> Curvature:
         """Return a copy with another sensitivity, in nats."""
-        return replace(self, sensitivity=sensitivity)
+        return replace(self, sensitivity=sensitivity, curve=None)
+
+    def with_curve(self, curve: SensitivityCurve) -> Curvature:
+        """Return a copy with other sensitivities."""
+        return replace(self, sensitivity=curve.values[-1], curve=curve)
+
+    def sensitivity_at(self, price: float) -> float:
+        """Return the sensitivity at a price in nats per bit."""
+        return self.sensitivity if self.curve is None else self.curve.at(price)
 
     def input_bounds(self) -> list[tuple[int, int]]:
         """Return the bounds of the blocks of inputs."""
@@ -256,10 +271,10 @@ def _parts_of(layer: LinearLayer, weight: np.ndarray, moments: Moments, images: 
         return [_factored(block) for block in _output_moments(moments, matrix.shape[1], least)]
 
     blocks: list[_Part] = [
-        (partial(inputs, block), (_SHRINKING + 1) * _cubes([block.shape[-1]], len(matrix)))
+        (partial(inputs, block), operations_of_inputs([block.shape[-1]], len(matrix)))
         for block in moments.outer
     ]
-    of_outputs = _cubes(_sides(matrix.shape[1], LARGEST_ROWS), len(matrix))
+    of_outputs = operations_of_factors(sides(matrix.shape[1], LARGEST_ROWS), len(matrix))
     return [(partial(_beats_nearest, matrix, moments, least), matrix.size), (outputs, of_outputs), *blocks]
 
 
@@ -286,24 +301,6 @@ def _factored(second: npt.NDArray[np.floating]) -> _Factored:
 
 def _matrix_of(model: Model, layer: LinearLayer) -> np.ndarray:
     return layer.matrix(model.load(layer.weight))
-
-
-def curvature_operations(matrix: np.ndarray) -> int:
-    """Return the number of operations, up to a factor, of a curvature for a matrix (g, O, C)."""
-    inputs, outputs = _sides(matrix.shape[2]), _sides(matrix.shape[1], LARGEST_ROWS)
-    return (_SHRINKING + 1) * _cubes(inputs, len(matrix)) + _cubes(outputs, len(matrix)) + matrix.size
-
-
-def _sides(count: int, largest: int | None = None) -> list[int]:
-    return [end - start for start, end in block_bounds(count, largest)]
-
-
-def _cubes(sides: Sequence[int], groups: int) -> int:
-    """Return the operations of blocks: cubes of their sides, and squares, which count in small ones.
-
-    Eigenvectors of 27 to 1,152 inputs take time in this proportion within 20 % from 72 on (one thread).
-    """
-    return groups * sum(side * side * (side + _SQUARES) for side in sides)
 
 
 def _output_moments(moments: Moments, outputs: int, least: float) -> list[Float64]:

@@ -1,14 +1,15 @@
 """How much the answers of a model change for an error in each of its layers.
 
-One layer at a time is rounded as it will be, at 2.5 bits a weight, and the Kullback–Leibler divergence of the softmax
-of the scores is measured on some images. That divergence over tr(G E H Eᵀ), which the second moments predict for the
-same errors, is the layer's sensitivity, in nats. It puts the losses of all layers on one scale, and with them steps at
-equal slope. Where gradients are known, half their Fisher information is an estimate of it. On some networks the
-estimate is good within a factor of two; on others it misses what errors at all positions of an image do together (four
-fifths of the loss of EfficientNet-Lite0's last convolutions). It is better than a measurement that few images decide.
-So a layer's sensitivity lies between the two, the nearer to what was measured the more images agree on it
-(`blend_sensitivities`). (Random errors instead of those of rounding measure something else: they hit the mean input,
-which rounding with feedback spares. On ResNet-20 steps from them cost 0.1 bits per weight more.)
+One layer at a time is rounded as it will be, at 2.5 bits a weight (of models of values also at 4, see
+`sensitivity_curve`), and the Kullback–Leibler divergence of the softmax of the scores is measured on some images. That
+divergence over tr(G E H Eᵀ), which the second moments predict for the same errors, is the layer's sensitivity, in nats.
+It puts the losses of all layers on one scale, and with them steps at equal slope. Where gradients are known, half their
+Fisher information is an estimate of it. On some networks the estimate is good within a factor of two; on others it
+misses what errors at all positions of an image do together (four fifths of the loss of EfficientNet-Lite0's last
+convolutions). It is better than a measurement that few images decide. So a layer's sensitivity lies between the two,
+the nearer to what was measured the more images agree on it (`blend_sensitivities`). (Random errors instead of those of
+rounding measure something else: they hit the mean input, which rounding with feedback spares. On ResNet-20 steps from
+them cost 0.1 bits per weight more.)
 
 Source: per-tensor sensitivities as in HAWQ (Dong et al. 2019, arXiv:1905.03696), measured instead of derived.
 """
@@ -29,6 +30,7 @@ from enxuto.calibration.allocation import Spacing, price_of_bits
 from enxuto.calibration.layers import LinearLayer
 from enxuto.calibration.moments import group_of
 from enxuto.calibration.partial_runs import PartialRuns
+from enxuto.calibration.sensitivity_curve import SensitivityCurve
 from enxuto.calibration.sequences import run_sequence, sequence_runner
 from enxuto.data.samples import Group
 from enxuto.errors import DataError
@@ -40,6 +42,8 @@ from enxuto.progress import ItemProgress, ProgressCounter
 from enxuto.runtime import Runner
 
 __all__ = [
+    "BITS",
+    "BITS_OF_VALUES",
     "LOSS_BAND",
     "References",
     "blend_sensitivities",
@@ -49,7 +53,12 @@ __all__ = [
     "run_groups",
 ]
 
-_BITS = 2.5  # a weight: where layers are measured
+BITS = (2.5,)
+"""A weight: the size at which layers of classifiers are measured."""
+
+BITS_OF_VALUES = (4.0, 2.5)
+"""Likewise of other models, whose layers are less alike at different sizes."""
+
 LOSS_BAND = (
     1e-3,
     0.1,
@@ -135,10 +144,11 @@ def measure_sensitivities(
     reference: References | np.ndarray,
     *,
     losses: Sequence[OutputLoss] | None = None,
+    bits: Sequence[float] = BITS,
     threads: int = 0,
     progress: ItemProgress | None = None,
-) -> dict[str, float]:
-    """Return, by weight name, the divergence in nats per unit of tr(G E H Eᵀ).
+) -> dict[str, SensitivityCurve]:
+    """Return, by weight name, the divergence in nats per unit of tr(G E H Eᵀ), at the price of every size.
 
     Args:
         model: gives logits.
@@ -146,6 +156,7 @@ def measure_sensitivities(
         samples: groups, or images (N, …).
         reference: the outputs of every group, or (N, C), the model's logits for the images.
         losses: of the outputs, by default the divergence of the first.
+        bits: a weight: the sizes at which it is measured, the largest first.
         threads: of ONNX Runtime; 0 is its own default.
         progress: called with (work done, work in all): a run from a layer on is as much as there are layers left.
 
@@ -157,31 +168,55 @@ def measure_sensitivities(
     meter = _Meter(model, groups, references, losses or (OutputLoss(name, "classes", name),), threads)
     expected = {one.curvature.layer.weight: one.curvature.sensitivity for one in spacings}
     unknown = [one for one in spacings if not one.curvature.sensitivity]
-    done = ProgressCounter(_TRIALS * _work(len(unknown)) + _work(len(spacings)), progress)
+    done = ProgressCounter(_TRIALS * _work(len(unknown)) + len(bits) * _work(len(spacings)), progress)
     for number, (spacing, scores) in enumerate(meter.each_layer(unknown)):
         expected[spacing.curvature.layer.weight] = meter.search(spacing, scores)
         done.add(_TRIALS * (len(unknown) - number))
-    ready = [
-        Spacing(one.curvature.with_sensitivity(expected[one.curvature.layer.weight]), one.rows, one.columns)
+    ready = _with(spacings, expected)
+    weights = [model.load(one.curvature.layer.weight) for one in ready]
+    prices = sorted({price_of_bits(ready, weights, size) for size in bits})
+    measured: list[dict[str, Float64]] = [{} for _ in prices]
+    for number, (spacing, found) in enumerate(meter.measured_at(ready, prices)):
+        name = spacing.curvature.layer.weight
+        for of_price, each in zip(measured, found, strict=True):
+            if 0 < each.mean() < math.inf and expected[name] > 0:
+                of_price[name] = each
+        done.add(len(bits) * (len(ready) - number))
+    blended = [_blended(model, expected, of_price) for of_price in measured]
+    if len(prices) > 1:  # what was measured gives other steps at a price, and so the same size at another one
+        sizes = sorted(bits, reverse=True)
+        prices = [
+            price_of_bits(_with(spacings, one), weights, size)
+            for one, size in zip(blended, sizes, strict=True)
+        ]
+        if prices != sorted(set(prices)):
+            prices, blended = prices[-1:], blended[-1:]
+    return {
+        name: SensitivityCurve(tuple(prices), tuple(of_price[name] for of_price in blended))
+        for name in expected
+    }
+
+
+def _with(spacings: Sequence[Spacing], sensitivities: Mapping[str, float]) -> list[Spacing]:
+    """Return the spacings with other sensitivities."""
+    return [
+        Spacing(
+            one.curvature.with_sensitivity(sensitivities[one.curvature.layer.weight]), one.rows, one.columns
+        )
         for one in spacings
     ]
-    price = price_of_bits(ready, [model.load(one.curvature.layer.weight) for one in ready], _BITS)
-    measured: dict[str, Float64] = {}
-    for number, (spacing, each) in enumerate(meter.measured_at(ready, price)):
-        if each.mean() > 0 and expected[spacing.curvature.layer.weight] > 0:
-            measured[spacing.curvature.layer.weight] = each
-        done.add(len(ready) - number)
-    if measured:
-        guesses = np.array([expected[name] for name in measured])
-        sizes = np.array([model.info(name).elements for name in measured], np.float64)
-        expected.update(
-            zip(
-                measured,
-                blend_sensitivities(guesses, np.stack(list(measured.values())), sizes).tolist(),
-                strict=True,
-            )
-        )
-    return expected
+
+
+def _blended(
+    model: Model, expected: Mapping[str, float], measured: Mapping[str, Float64]
+) -> dict[str, float]:
+    """Return what is expected of layers, where it was measured between both."""
+    if not measured:
+        return dict(expected)
+    guesses = np.array([expected[name] for name in measured])
+    sizes = np.array([model.info(name).elements for name in measured], np.float64)
+    found = blend_sensitivities(guesses, np.stack(list(measured.values())), sizes)
+    return {**expected, **dict(zip(measured, found.tolist(), strict=True))}
 
 
 def _work(layers: int) -> int:
@@ -236,21 +271,26 @@ class _Meter:
     losses: Sequence[OutputLoss]
     threads: int
 
-    def measured_at(self, spacings: Sequence[Spacing], price: float) -> Iterator[tuple[Spacing, Float64]]:
-        """Yield each layer with every sample's divergence per cost (N,) at a price: several layers side by side."""
+    def measured_at(
+        self, spacings: Sequence[Spacing], prices: Sequence[float]
+    ) -> Iterator[tuple[Spacing, list[Float64]]]:
+        """Yield each layer with every sample's divergence per cost (N,) at each price: several layers side by side."""
         threads = self.threads or processors()
         lanes = max(1, min(threads, _LANES, _TAIL_BYTES // max(1, self.model.size_bound())))
-        waiting: deque[tuple[Spacing, Future[tuple[Float64, float]]]] = deque()
+        waiting: deque[tuple[Spacing, Future[list[Float64]]]] = deque()
         alone = replace(self, threads=max(1, threads // lanes))
         with workers(lanes) as pool:
             for spacing, scores in alone.each_layer(spacings):
-                step = spacing.step_off_trellis(price)
-                waiting.append((spacing, pool.submit(self.divergences_per_cost, spacing, step, scores)))
+                steps = [spacing.step_off_trellis(price) for price in prices]
+                waiting.append((spacing, pool.submit(self._each_at, spacing, steps, scores)))
                 if len(waiting) >= lanes:  # each holds the values of a stage
                     done, each = waiting.popleft()
-                    yield done, each.result()[0]
+                    yield done, each.result()
             for done, each in waiting:
-                yield done, each.result()[0]
+                yield done, each.result()
+
+    def _each_at(self, spacing: Spacing, steps: Sequence[float], scores: _Scores) -> list[Float64]:
+        return [self.divergences_per_cost(spacing, step, scores)[0] for step in steps]
 
     def each_layer(self, spacings: Sequence[Spacing]) -> Iterator[tuple[Spacing, _Scores]]:
         """Yield each layer in the order of execution, with a function from replaced weights to scores."""

@@ -158,7 +158,7 @@ def code_levels(
     names = quantizable_weights(model, roles, keep_exact, parts=True)
     exact = matching_names(model, keep_exact)
     assembly = Assembly(model, facts, calibration.threads, biases)
-    losses = calibration.losses(tensors)
+    losses = calibration.losses(tensors, price)
     sizes = assembly.add_each(
         list(tensors),
         lambda name: (tensors[name].quantizer, tensors[name].levels),
