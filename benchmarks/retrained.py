@@ -97,6 +97,8 @@ def main() -> None:
     bound = parser.add_mutually_exclusive_group()
     bound.add_argument("--bits", type=float, nargs="+", default=[1.5, 1.0, 0.65])
     bound.add_argument("--max-kl", type=float, nargs="+", help="in nats, by the images that choose")
+    bound.add_argument("--max-drop", type=float, nargs="+", help="points of top-1, by the images that choose")
+    parser.add_argument("--labels", type=float, help="share of the loss that is of the images' labels")
     length = parser.add_mutually_exclusive_group()
     length.add_argument("--minutes", type=float, default=None)
     length.add_argument("--epochs", type=float, default=None)
@@ -118,14 +120,18 @@ def main() -> None:
         "data": choosing, "calibration": training, "preprocess": preprocess, "threads": given.threads,
     }  # fmt: skip
     name = Path(given.network).stem
-    asked, sizes = ("bits", given.bits) if given.max_kl is None else ("max_kl", given.max_kl)
+    asked, sizes = next(
+        (name, sizes)
+        for name, sizes in (("max_drop", given.max_drop), ("max_kl", given.max_kl), ("bits", given.bits))
+        if sizes is not None
+    )
     for number, size in enumerate(sizes):
         limit = {asked: size}
         results = {"calibrated": enxuto.compress(model, **limit, **shared)}
         if not given.only_calibrated:
             settings = enxuto.Retraining(
                 minutes=given.minutes, epochs=given.epochs, rate=given.rate, mix=given.mix,
-                features=given.features, control=given.control and number == len(sizes) - 1,
+                features=given.features, labels=given.labels, control=given.control and number == len(sizes) - 1,
             )  # fmt: skip
             results["retrained"] = enxuto.compress(model, **limit, retrain=settings, **shared)
         for method, result in results.items():

@@ -65,7 +65,7 @@ def bare_step(network: OnnxNetwork, images: TrainingImages, placement: Placement
     optimizer = torch.optim.Adam(network.parameters(), lr=1e-5)
 
     def step(number: int) -> None:
-        batch = images.batch_at(number).to(placement.device)
+        batch = images.batch_at(number).images.to(placement.device)
         with placement.autocast():
             scores = network(batch).flatten(1).float()
         classes = torch.arange(len(batch), device=scores.device) % scores.shape[1]
@@ -83,7 +83,7 @@ def taught_step(
     optimizer = torch.optim.Adam(network.parameters(), lr=1e-5)
 
     def step(number: int) -> None:
-        batch = images.batch_at(number).to(placement.device)
+        batch = images.batch_at(number).images.to(placement.device)
         with placement.autocast():
             with torch.no_grad():
                 reference = teacher(batch).float()

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
 from enxuto.cli.shared.calibration_results import say_trial
-from enxuto.cli.shared.retraining_results import say_check
+from enxuto.cli.shared.retraining_results import say_check, show_retraining
+from enxuto.compression.calibrated import CalibratedResult
 from enxuto.compression.judge import Judgement
-from enxuto.compression.retrainer import RetrainingCheck
+from enxuto.compression.retrainer import Retrained, RetrainingCheck
 from enxuto.compression.search import Trial
 
 CHECK = RetrainingCheck(
@@ -34,6 +36,35 @@ def test_a_file_made_on_the_way_is_said_to_be_that(
     [line] = capsys.readouterr().err.splitlines()
     assert line.endswith(end)
     assert "43,210 B" in line
+
+
+@pytest.mark.parametrize(
+    ("facts", "notes"),
+    [
+        ({}, []),
+        ({"best": CHECK}, ["retraining found no better file within the bound; the calibrated one was kept"]),
+        ({"best": CHECK, "by_chance": replace(CHECK, judgement=replace(CHECK.judgement, kl=0.0987))},
+         ["the best file of the training loses 0.0987 on the 100 images that choose, the calibrated one 0.1: no more"]),
+        ({"labels": 0.5}, ["labels of the images that train count 50 % of the loss"]),
+        ({"ended": "interrupted"}, ["training ended early: interrupted; the best file until then was taken"]),
+    ],
+)  # fmt: skip
+def test_what_a_training_came_to_is_said_below_its_measures(
+    facts: dict[str, Any], notes: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    unused: Any = None
+    better = replace(CHECK, bytes=40_000)
+    retrained = Retrained(**{
+        "outcome": unused, "best": better, "start": CHECK, "checks": (), "images": 640, "epochs": 1.0,
+        "planned_epochs": 1.0, "seconds": 60.0, **facts,
+    })  # fmt: skip
+    judged = CHECK.judgement
+    show_retraining(CalibratedResult(unused, judged, unused, retrained=retrained, before_retraining=judged))
+    written = capsys.readouterr()
+    said = [line for line in written.err.splitlines() if line]
+    assert len(said) == len(notes)
+    assert all(line.startswith(start) for line, start in zip(said, notes, strict=True))
+    assert ("retrained" in written.out) == retrained.improved
 
 
 LABELLED = Judgement(

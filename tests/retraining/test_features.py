@@ -98,7 +98,7 @@ def descent(features: tuple[Any, float], kind: str = "classes") -> Descent:
 @pytest.mark.parametrize("kind", ["classes", "values"])
 def test_the_loss_is_that_of_the_answers_and_so_many_times_the_error_of_features(kind: str) -> None:
     alone, pulled = descent(((), 0.0), kind), descent((("b", "e"), 5.0), kind)
-    images = pulled.images.batch_at(3)
+    images = pulled.images.batch_at(3).images
     with torch.no_grad():
         reference, found = pulled._teacher(images), pulled.student(images)
     assert [len(outputs) for outputs in (reference, found)] == [3, 3]

@@ -96,6 +96,15 @@ def test_a_price_that_is_followed_step_by_step_brings_the_size_to_what_is_aimed_
     assert min(sizes) > 0.97 * aims[-1], "a size that fell too far does not come back"
 
 
+def test_points_that_training_gives_back_hold_no_price_down() -> None:
+    bounds, found = Bounds(max_drop=0.5), []
+    for lenient, progress in ((0.0, 0.1), (4.0, 0.1), (4.0, 0.9)):
+        price = PriceOfBits(1e-6, bounds, 1000.0, lenient)
+        price.follow_loss(judged(drop=2.0), progress)
+        found.append(price.price > 1e-6)
+    assert found == [False, True, False]
+
+
 def test_a_price_is_not_followed_step_by_step_where_no_size_is_bounded() -> None:
     price = PriceOfBits(1e-6, Bounds(max_kl=0.1), 1000.0)
     price.follow_step(1e9, 0.0, 0.5, 100, 1.0)

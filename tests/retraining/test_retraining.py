@@ -6,7 +6,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import onnx
@@ -274,7 +274,7 @@ def test_an_interrupted_control_does_not_cost_the_finished_file(
 @pytest.mark.parametrize("contents", [b"", b"PK\x03\x04 torn", b"not an archive"])
 def test_a_damaged_checkpoint_is_left_alone_with_a_warning(contents: bytes, tmp_path: Path) -> None:
     settings = TaskSettings({}, (), (), 0, 1, tmp_path / "search.trials.jsonl")
-    task: Any = SimpleNamespace(settings=settings, bounds=Bounds(max_bytes=9), images=TRAINING)
+    task: Any = SimpleNamespace(settings=settings, bounds=Bounds(max_bytes=9), images=TRAINING, labels=None)
     checkpoint = RetrainingCheckpoint(task, FEW, "images")
     assert checkpoint.read() is None
     assert RetrainingCheckpoint(task, FEW, "others that choose").path != checkpoint.path
@@ -486,3 +486,35 @@ def test_without_pytorch_the_error_names_the_extra(
     monkeypatch.setitem(sys.modules, "torch", None)
     with pytest.raises(UsageError, match=r"\[train\]"):
         compress(calibrations)
+
+
+@pytest.mark.parametrize(
+    ("gains", "bounds", "taken"),
+    [
+        ((0.01, 0.0), Bounds(max_bytes=100), True),
+        ((0.01, 0.2), Bounds(max_bytes=100), False),
+        ((0.01, 0.2), Bounds(max_kl=0.5), True),
+    ],
+)
+def test_a_file_that_is_better_by_chance_is_not_taken(
+    gains: tuple[float, float], bounds: Bounds, taken: bool
+) -> None:
+    """gains: mean and spread over images that choose of what the best file loses less. A bounded loss is none of it."""
+    generator = np.random.default_rng(0)
+    before = generator.exponential(0.1, 100)
+    after = before - gains[0] - gains[1] * generator.standard_normal(100)
+    judgement = Judgement(100, None, None, None, 99.0, None, 0.1, "")
+    start, best = (
+        RetrainingCheck(0, 0.0, 1.0, 90, replace(judgement, kl=float(losses.mean())), None)
+        for losses in (before, after)
+    )
+    files: Any = [PricedModel(cast(Any, number), 1.0, ()) for number in (0, 1)]
+    found = Retrained(files[1], best, start, (best,), 0, 0.0, 0.0, 0.0)
+    judge: Any = SimpleNamespace(losses=lambda number: (before, after)[number])
+    unused: Any = None
+    task = RetrainingTask(unused, files[0], np.zeros((1, 1)), True, bounds, judge, unused)
+    result = task.without_luck(found)
+    assert result.improved == taken
+    assert (result.outcome is files[1]) == taken
+    assert result.by_chance == (None if taken else best)
+    assert (result.to_dict()["by_chance"] is None) == taken

@@ -16,6 +16,7 @@ from onnx import TensorProto, helper, numpy_helper
 import enxuto
 from enxuto.compression.judge import Bounds, Judgement
 from enxuto.compression.retrainer import Retrained, RetrainingCheck
+from enxuto.data import dataset_of_arrays
 from enxuto.enx.file import CompressedModel
 from enxuto.enx.table import LevelsRow
 from enxuto.onnx_model import Model
@@ -23,6 +24,7 @@ from enxuto.quantize.grid import Grid
 from enxuto.retraining import training
 from enxuto.retraining.price import PriceOfBits
 from enxuto.retraining.strategy import (
+    BY_LABELS,
     DOWN,
     GROWING,
     ON_TRELLIS,
@@ -30,8 +32,10 @@ from enxuto.retraining.strategy import (
     choose_strategy,
     comes_down_instead,
     strategy_named,
+    strategy_of_long_training,
 )
 from enxuto.retraining.student import Student
+from enxuto.runtime import Runner
 from tiny_classifier import CLASSES, JUDGING, MODEL, TRAINING
 
 SETTINGS = enxuto.Retraining(epochs=2, batch=16, checks=2, rate=0.01)
@@ -125,6 +129,66 @@ def test_levels_stay_on_the_trellis_where_a_size_is_asked_for_and_little_is_lost
 )
 def test_long_trainings_come_down_where_the_start_has_lost_much(loss: float, steps: int, down: bool) -> None:
     assert comes_down_instead(loss, steps) == down
+    found = strategy_of_long_training(Bounds(max_bytes=100), loss, steps, by_labels=True)
+    assert found == (DOWN if down else None)
+
+
+@pytest.mark.parametrize("steps", [999, 1_000])
+@pytest.mark.parametrize("by_labels", [False, True])
+@pytest.mark.parametrize(
+    ("bounds", "limits_drop"),
+    [
+        (Bounds(max_drop=0.5), True), (Bounds(max_drop=0.5, max_kl=0.1), True), (Bounds(max_kl=0.1), False),
+        (Bounds(min_agreement=90), False), (Bounds(max_judge_drop=1), False), (Bounds(min_snr=30), False),
+    ],
+)  # fmt: skip
+def test_long_trainings_by_labels_begin_at_a_far_smaller_file(
+    bounds: Bounds, limits_drop: bool, by_labels: bool, steps: int
+) -> None:
+    """At 0.2 nats, or eight times the price; a start that has lost that much stays."""
+    begins = limits_drop and by_labels and steps >= 1_000
+    for loss, coarser in ((0.0, 16.0), (0.01, 16.0), (0.05, 8.0), (0.1, 4.0), (0.2, None)):
+        found = strategy_of_long_training(bounds, loss, steps, by_labels=by_labels)
+        assert (found is None) == (not begins or coarser is None)
+        if found is not None:
+            assert found.coarser == pytest.approx(coarser)
+            assert found.name == BY_LABELS.name
+            assert found.grows
+
+
+@pytest.mark.filterwarnings("ignore:the bound holds")
+def test_a_training_by_labels_goes_on_bit_for_bit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("enxuto.retraining.strategy._LABELS_FROM", 100)
+    monkeypatch.setattr(training, "_SECONDS_BETWEEN", -1.0)
+    monkeypatch.setattr(training, "_FEWEST_BETWEEN", 4)
+    scores = Runner(Model.from_proto(MODEL)).scores
+    judging, learning = (
+        dataset_of_arrays(images, scores(images).reshape(len(images), -1).argmax(1))
+        for images in (JUDGING, TRAINING)
+    )
+    settings = enxuto.Retraining(epochs=4, batch=16, checks=4, rate=0.01)
+
+    def within(progress: Any = None) -> Retrained:
+        result = enxuto.compress(
+            MODEL, data=judging, calibration=learning, images=64, max_drop=20.0, retrain=settings, cache=tmp_path,
+            threads=1, progress=progress,
+        )  # fmt: skip
+        assert result.calibrated is not None
+        assert result.calibrated.retrained is not None
+        return result.calibrated.retrained
+
+    found = within()
+    assert found.strategy == "by labels"
+    assert found.labels == 0.5
+    assert found.checks[0].bytes < 0.8 * found.start.bytes
+
+    def stop(stage: str, done: int, _: int) -> None:
+        if stage == "retraining" and done == 101:
+            raise KeyboardInterrupt
+
+    assert within(stop).ended == "interrupted"
+    again = within()
+    assert [(one.bytes, one.loss) for one in again.checks] == [(one.bytes, one.loss) for one in found.checks]
 
 
 def test_with_less_than_a_bit_a_weight_levels_leave_the_trellis(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -247,7 +247,8 @@ def _task(
     assert chooser is not None, "images that train go with images that choose"
     data, preprocess = parts.training, opened.preprocess
     images = images_of(opened.model, data, preprocess) if isinstance(data, Dataset) else data
-    return retraining_task(calibration, found.outcome, images, preprocess, bounds, chooser, how)
+    labels = data.labels if data.labelled else None
+    return retraining_task(calibration, found.outcome, images, preprocess, bounds, chooser, how, labels)
 
 
 def _report(

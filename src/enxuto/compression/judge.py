@@ -270,6 +270,12 @@ class Judge:
             return judgement
         return replace(judgement, original_top1=None, top1=None, drop=None, drop_interval=None)
 
+    def losses(self, compressed: CompressedModel) -> npt.NDArray[np.float64]:
+        """Return the divergence (N,) of every image, in nats."""
+        return divergences(
+            self._log_reference, log_probabilities(self._scores(compressed.to_model()), self.kind)
+        )
+
     def _scores(self, model: Model) -> npt.NDArray[np.float32]:
         runner = Runner(model, threads=self._threads)
         batches = predict_batches([runner.scores], self._dataset, self._preprocess, self._batch)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from enxuto.calibration.outputs import JudgedOutputs, OutputChoices, find_losses, run_together
-from enxuto.calibration.sensitivity import run_groups
+from enxuto.calibration.sensitivity import losses_of_groups, run_groups
 from enxuto.calibration.sequences import single_steps
 from enxuto.compression.judge import Bounds, Judgement
 from enxuto.compression.output_result import OutputResult
@@ -113,6 +113,13 @@ class OutputJudge:
     def __call__(self, compressed: CompressedModel) -> Judgement:
         """Return how a compressed model compares."""
         return self.compare(self.judged_outputs.measured(compressed.to_model()))
+
+    def losses(self, compressed: CompressedModel) -> np.ndarray:
+        """Return the loss (N,) of every sample, the weighted mean over outputs."""
+        found = run_groups(
+            self.judged_outputs.measured(compressed.to_model()), self._groups, threads=self._threads
+        )
+        return losses_of_groups(self._groups, self._references, found, self.judged_outputs.losses)
 
     def compare(self, measured: Model, *, signals: bool = False) -> Judgement:
         """Return how a model compares whose outputs are those that are measured; signals: with errors of values."""

@@ -24,11 +24,13 @@ from enxuto.data import Preprocess
 from enxuto.data.samples import Samples
 from enxuto.enx.file import CompressedModel
 from enxuto.errors import UsageError
+from enxuto.metrics.paired import is_lower
 from enxuto.onnx_model import Model, Role
 from enxuto.progress import Progress
 from enxuto.quantize.tensor import QuantizedTensor
 
 __all__ = [
+    "Judging",
     "RemovedFilters",
     "Retrained",
     "Retrainer",
@@ -62,12 +64,22 @@ class TaskSettings:
     on_check: Callable[[RetrainingCheck], None] | None = None
 
 
+class Judging(Protocol):
+    """Judges files by the images that choose."""
+
+    def __call__(self, compressed: CompressedModel) -> Judgement:
+        """Return how a file does."""
+
+    def losses(self, compressed: CompressedModel) -> npt.NDArray[np.float64]:
+        """Return the loss (N,) of every image."""
+
+
 @dataclass(frozen=True)
 class RetrainingTask:
     """A calibrated file to start from, images to train on, and what judges.
 
     images: (N, …) float32, as the model takes them; none of them judges or is reported on. pictures: whether axes 2 and
-    3 are height and width.
+    3 are height and width. labels: (N,) of the images, None where they have none.
     """
 
     calibration: Calibration
@@ -75,8 +87,9 @@ class RetrainingTask:
     images: npt.NDArray[np.float32]
     pictures: bool
     bounds: Bounds
-    judge: Callable[[CompressedModel], Judgement]
+    judge: Judging
     settings: TaskSettings
+    labels: npt.NDArray[np.int64] | None = None
 
     @property
     def read(self) -> list[str]:
@@ -97,6 +110,18 @@ class RetrainingTask:
         if self.bounds.max_bytes is not None and one.fits:
             return one.loss < other.loss
         return (one.fits or self.bounds.max_bytes is not None) and one.bytes < other.bytes
+
+    def without_luck(self, found: Retrained) -> Retrained:
+        """Return what was found, or the calibrated file where that is worse by no more than chance between images.
+
+        The best of many files does a little better on the images that chose it. Where a loss is bounded the best is a
+        smaller file, and that is no matter of chance.
+        """
+        if self.bounds.max_bytes is None or not found.improved or not found.start.fits:
+            return found
+        if is_lower(self.judge.losses(found.outcome.model), than=self.judge.losses(self.start.model)):
+            return found
+        return replace(found, outcome=self.start, best=found.start, by_chance=found.best)
 
     def violation(self, size: int, judgement: Judgement) -> str | None:
         """Say why a file of a size that is judged so does not keep the bounds; None where it does."""
@@ -190,8 +215,9 @@ class Retrained:
     best: how `outcome` was judged. start: how the calibrated file was, by the same images. images: that were seen.
     ended: why training ended early, "" where it did not. control: the same training without rounding and without a
     price, on the images that choose, where it was asked for. removed: the filters that left `outcome`, None where it is
-    the file it started from. halvings: how often training went on with half of its rate. strategy: how it got to the
-    bound, as `retraining.strategy` calls it.
+    the file it started from. by_chance: how the best file was judged that was not taken, as chance explains
+    by how much it was better. halvings: how often training went on with half of its rate. strategy: how it got to the
+    bound, as `retraining.strategy` calls it. labels: the share of the loss that was of the images' labels.
     """
 
     outcome: PricedModel
@@ -205,8 +231,10 @@ class Retrained:
     ended: str = ""
     control: RetrainingControl | None = None
     removed: RemovedFilters | None = None
+    by_chance: RetrainingCheck | None = None
     halvings: int = 0
     strategy: str = ""
+    labels: float = 0.0
 
     @property
     def improved(self) -> bool:
@@ -222,7 +250,8 @@ class Retrained:
             "checks": [one.to_dict() for one in self.checks],
             "control": None if self.control is None else vars(self.control),
             "removed": None if self.removed is None else vars(self.removed),
-            "halvings": self.halvings, "strategy": self.strategy,
+            "by_chance": None if self.by_chance is None else self.by_chance.to_dict(),
+            "halvings": self.halvings, "strategy": self.strategy, "labels": self.labels,
         }  # fmt: skip
 
 
@@ -286,27 +315,30 @@ def retraining_task(
     images: npt.NDArray[np.float32] | Samples,
     preprocess: Preprocess,
     bounds: Bounds,
-    judge: Callable[[CompressedModel], Judgement],
+    judge: Judging,
     settings: TaskSettings,
+    labels: npt.ArrayLike | None = None,
 ) -> RetrainingTask:
     """Return the task of a search's outcome.
 
     Args:
         images: an array of images, or samples of a model with one input.
         preprocess: how the images were made.
+        labels: of the images, if there are any.
 
     Raises `UsageError` for samples that are no single array.
     """
     pictures = isinstance(images, np.ndarray)
     images = array_of(images)
+    labels = None if labels is None else np.asarray(labels, np.int64)
     pictures = pictures and images.ndim == 4 and preprocess.layout == "NCHW"
     if images.nbytes > _MOST_BYTES:
         count = max(2, _MOST_BYTES * len(images) // images.nbytes)
         warnings.warn(f"{count:,} of {len(images):,} images train: more do not fit into 2 GB", stacklevel=3)
         chosen = np.sort(np.random.default_rng(settings.seed).choice(len(images), count, replace=False))
-        images = images[chosen]
+        images, labels = images[chosen], None if labels is None else labels[chosen]
     return RetrainingTask(
-        calibration, start, np.asarray(images, np.float32), pictures, bounds, judge, settings
+        calibration, start, np.asarray(images, np.float32), pictures, bounds, judge, settings, labels
     )
 
 

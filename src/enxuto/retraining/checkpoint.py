@@ -26,6 +26,7 @@ class RetrainingCheckpoint:
         """chosen_by: the hash of the images that choose among files: losses on others cannot be compared."""
         digest = hashlib.sha256(json.dumps([repr(settings), repr(task.bounds), task.settings.seed]).encode())
         digest.update(task.images.data)
+        digest.update(b"" if task.labels is None else task.labels.data)
         digest.update(chosen_by.encode())
         record = task.settings.record
         self._key = digest.hexdigest()

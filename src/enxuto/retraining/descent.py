@@ -14,11 +14,11 @@ from enxuto.errors import error_reason
 from enxuto.importing.network import OnnxNetwork
 from enxuto.metrics.losses import OutputLoss
 from enxuto.retraining.averages import Averages
-from enxuto.retraining.divergence import divergence_from
+from enxuto.retraining.divergence import cross_entropy_of, divergence_from
 from enxuto.retraining.features import give_features, share_off
 from enxuto.retraining.images import TrainingImages
-from enxuto.retraining.placement import name_of, plainer_than
-from enxuto.retraining.schedule import Schedule
+from enxuto.retraining.placement import finish_work, name_of, plainer_than
+from enxuto.retraining.schedule import Schedule, mean_seconds
 from enxuto.retraining.student import Student
 from enxuto.train.placement import Placement
 
@@ -27,6 +27,7 @@ __all__ = ["Descent"]
 _BETAS = (0.9, 0.99)
 _EPSILON = 1e-16  # far below the gradients of a network whose answers hardly change
 _STEP, _COARSER, _ROWS, _BIAS = 0.1, 0.1, 0.4, 0.05  # learning rates beside that of the weights
+_SOME_STEPS = Schedule(1_000_000)  # of a training whose first steps change next to nothing
 
 
 class Descent:
@@ -52,7 +53,7 @@ class Descent:
         features: values that are to stay what they are, and what their error counts beside the loss.
         """
         self.student, self.images = student, images
-        self._teacher, self._losses = teacher, losses
+        self._teacher, self._losses, self._coarsens = teacher, losses, coarsens
         names, self._pull = features
         for network in (student.network, teacher):
             give_features(network, len(losses), names if self._pull else ())
@@ -98,18 +99,37 @@ class Descent:
         self.step += 1
         return True
 
+    def seconds_of_step(self, price: float, seconds: float) -> float:
+        """Return the seconds that a step takes: some are taken for so long, and then taken back."""
+        before = self.state()
+
+        def take_one() -> None:
+            self.learn(_SOME_STEPS, price)
+            if self._coarsens:  # it is then looked at after every step
+                self.student.bits_of_levels()
+            finish_work(self.placement)
+
+        found = mean_seconds(take_one, seconds)
+        self.restore(before)
+        return found
+
     def loss(self, step: int) -> Tensor:
         """Return the divergence, and how far features are off, on the images of a step.
 
         Both in float32, whatever the networks compute in.
         """
-        images = self.images.batch_at(step).to(self.placement.device)
+        batch = self.images.batch_at(step)
+        images = batch.images.to(self.placement.device)
         with self.placement.autocast():
             with torch.no_grad():
                 reference = _tuple(self._teacher(images))
             found = _tuple(self.student(images))
         ends = len(self._losses)
-        loss = divergence_from(_floats(reference[:ends]), _floats(found[:ends]), self._losses)
+        ours = _floats(found[:ends])
+        loss = divergence_from(_floats(reference[:ends]), ours, self._losses)
+        if batch.targets is not None and self.images.labels is not None:
+            by_labels = cross_entropy_of(batch.targets.to(self.placement.device), ours, self._losses)
+            loss = loss + self.images.labels.share * (by_labels - loss)
         return loss + self._pull * share_off(reference[ends:], found[ends:]) if self._pull else loss
 
     def grow_steps(self, factor: float) -> None:

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from enxuto.metrics.losses import OutputLoss
 
-__all__ = ["divergence_from"]
+__all__ = ["cross_entropy_of", "divergence_from"]
 
 
 def divergence_from(
@@ -29,6 +29,22 @@ def divergence_from(
     return total / sum(loss.weight for loss in losses)
 
 
+def cross_entropy_of(targets: Tensor, found: Sequence[Tensor], losses: Sequence[OutputLoss]) -> Tensor:
+    """Return the mean cross-entropy of the first output of classes, in nats, from shares of classes (N, C)."""
+    loss, scores = next(
+        (one, value) for one, value in zip(losses, found, strict=True) if one.kind == "classes"
+    )
+    return -torch.mean(torch.sum(targets * _log_probabilities(loss, scores), 1))
+
+
+def _log_probabilities(loss: OutputLoss, scores: Tensor) -> Tensor:
+    """Return the logarithms of the probabilities that scores of classes give."""
+    scores = scores.flatten(1) if loss.axis is None else scores
+    if loss.scores_are == "probabilities":
+        scores = torch.log(scores.clamp_min(1e-12))
+    return F.log_softmax(-scores if loss.least else scores, 1 if loss.axis is None else loss.axis)
+
+
 def _one_loss(loss: OutputLoss, reference: Tensor, found: Tensor) -> Tensor:
     if loss.kind == "values":
         return F.mse_loss(found, reference) / loss.scale
@@ -37,12 +53,6 @@ def _one_loss(loss: OutputLoss, reference: Tensor, found: Tensor) -> Tensor:
             reference, found = (torch.logit(value, eps=1e-6) for value in (reference, found))
         p = torch.sigmoid(reference)
         return F.binary_cross_entropy_with_logits(found, p) - F.binary_cross_entropy_with_logits(reference, p)
+    log_p, log_q = _log_probabilities(loss, reference), _log_probabilities(loss, found)
     axis = 1 if loss.axis is None else loss.axis
-    if loss.axis is None:
-        reference, found = reference.flatten(1), found.flatten(1)
-    if loss.scores_are == "probabilities":
-        reference, found = (torch.log(value.clamp_min(1e-12)) for value in (reference, found))
-    if loss.least:
-        reference, found = -reference, -found
-    log_p, log_q = F.log_softmax(reference, axis), F.log_softmax(found, axis)
     return torch.mean(torch.sum(log_p.exp() * (log_p - log_q), axis))

@@ -1,8 +1,9 @@
 """Training images in memory: batches in random order, moved and mirrored at random, and mixed.
 
-No labels: the original answers every image as it is changed here. Mixed images (a weighted mean of two) make a sure
-network say more than one class, and so more about itself (Beyer et al. 2022, "Knowledge distillation: a good teacher
-is patient and consistent", arXiv:2106.05237).
+The original answers every image as it is changed here. Mixed images (a weighted mean of two) make a sure network say
+more than one class, and so more about itself (Beyer et al. 2022, "Knowledge distillation: a good teacher is patient and
+consistent", arXiv:2106.05237). Labels that are learned from are mixed likewise (Zhang et al. 2018, "mixup: Beyond
+empirical risk minimization", arXiv:1710.09412).
 """
 
 from __future__ import annotations
@@ -14,14 +15,24 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-__all__ = ["TrainingImages"]
+from enxuto.retraining.labels import Labels
+
+__all__ = ["Batch", "TrainingImages"]
+
+
+@dataclass(frozen=True)
+class Batch:
+    """images (B, …), and the shares (B, C) of classes that their labels are of; None where none are learned from."""
+
+    images: Tensor
+    targets: Tensor | None = None
 
 
 @dataclass
 class TrainingImages:
     """images: (N, …) as the model takes them. pictures: whether axes 2 and 3 are height and width.
 
-    mix: the share of batches whose images are mixed.
+    mix: the share of batches whose images are mixed. labels: of the images, where they are learned from.
     """
 
     images: np.ndarray
@@ -29,33 +40,44 @@ class TrainingImages:
     seed: int
     pictures: bool
     mix: float = 0.0
+    labels: Labels | None = None
 
     @property
     def steps_per_epoch(self) -> float:
         """Batches in which every image comes once on average."""
         return len(self.images) / self.batch
 
-    def batch_at(self, step: int) -> Tensor:
+    def batch_at(self, step: int) -> Batch:
         """Return the batch of a step: the same for the same step and seed, whatever came before."""
         count = len(self.images)
         generator = np.random.default_rng((self.seed, step))
         first = step * self.batch
         chosen = [self._order((first + i) // count)[(first + i) % count] for i in range(self.batch)]
         images = torch.from_numpy(self.images[chosen])
+        targets = None
+        if self.labels is not None:
+            targets = F.one_hot(torch.from_numpy(self.labels.numbers[chosen]), self.labels.classes).float()
         if self.pictures:
             images = _move(images, generator)
         if generator.random() < self.mix:
             share = torch.from_numpy(generator.random(self.batch).astype(np.float32))
-            share = share.reshape(-1, *[1] * (images.dim() - 1))
-            images = share * images + (1 - share) * images.roll(1, 0)
+            images = _mixed(images, share)
+            targets = None if targets is None else _mixed(targets, share)
         # A processor's convolutions are a fifth faster on channels that lie side by side, and pass them on like that.
-        return images.contiguous(memory_format=torch.channels_last) if self.pictures else images
+        images = images.contiguous(memory_format=torch.channels_last) if self.pictures else images
+        return Batch(images, targets)
 
     def _order(self, epoch: int) -> np.ndarray:
         if getattr(self, "_epoch", None) != epoch:
             self._epoch = epoch
             self._shuffled = np.random.default_rng((self.seed, 1, epoch)).permutation(len(self.images))
         return self._shuffled
+
+
+def _mixed(values: Tensor, share: Tensor) -> Tensor:
+    """Return values (B, …), of each so large a share and the rest of its neighbour."""
+    share = share.reshape(-1, *[1] * (values.dim() - 1))
+    return share * values + (1 - share) * values.roll(1, 0)
 
 
 def _move(images: Tensor, generator: np.random.Generator) -> Tensor:

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from enxuto.compression.excess import excess_of
@@ -39,11 +39,13 @@ class PriceOfBits:
 
     With a bound on the size, the size aimed at falls geometrically over the first part of the training. With a bound
     on a loss the price follows every check: up where there is room, down where there is none, less and less far.
+    lenient: points of top-1 that may be lost beyond the bound at the start, and fewer and fewer later.
     """
 
     price: float
     bounds: Bounds
     first: float
+    lenient: float = 0.0
     owed: float = field(default=0.0, kw_only=True)
     base: float = field(
         default=0.0, kw_only=True
@@ -88,6 +90,8 @@ class PriceOfBits:
         """Move the price by how far a judgement is from the bound."""
         if self.bounds.max_bytes is not None:
             return
+        if self.lenient and judgement.drop is not None:
+            judgement = replace(judgement, drop=judgement.drop - self.lenient * (1 - progress))
         most = _BY_LOSS * (1 - 0.7 * progress)
         self._move(-_clip(excess_of(self.bounds, judgement), 1.0) * most)
 

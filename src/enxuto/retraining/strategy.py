@@ -19,6 +19,7 @@ from enxuto.enx.table import LevelsRow
 from enxuto.quantize.grid import Grid
 
 __all__ = [
+    "BY_LABELS",
     "DOWN",
     "GROWING",
     "MOST_LOSS_ON_TRELLIS",
@@ -27,6 +28,7 @@ __all__ = [
     "choose_strategy",
     "comes_down_instead",
     "strategy_named",
+    "strategy_of_long_training",
 ]
 
 MOST_LOSS_ON_TRELLIS = 0.2
@@ -44,6 +46,9 @@ _DOWN_FROM = (  # steps, from which on a start that has lost so many nats (or sh
     (1_000, 0.7),
     (3_000, 0.3),
 )
+_LABELS_FROM = 1_000  # steps
+_LABELS_FROM_LOSS = 0.2  # nats
+_MOST_COARSER = 8.0  # times the price at which training begins otherwise
 _MOST_OFF_TRELLIS = 0.5  # of the weights, which then do not come to a size
 
 
@@ -57,6 +62,7 @@ class Strategy:
     trellis: whether levels are those of a trellis.
     rate: share of the learning rate.
     most_loss: in nats, or shares of the variance, that a file it starts from has lost.
+    lenient: points of top-1 that may be lost on the way beyond the bound: training gives them back.
     """
 
     name: str
@@ -65,6 +71,7 @@ class Strategy:
     trellis: bool = False
     rate: float = 1.0
     most_loss: float = math.inf
+    lenient: float = 0.0
 
     @property
     def comes_down(self) -> bool:
@@ -95,6 +102,7 @@ class Strategy:
 ON_TRELLIS = Strategy("trellis", coarser=1.2, trellis=True, rate=0.5, most_loss=0.2)
 GROWING = Strategy("growing")
 DOWN = Strategy("down", larger=2.0, rate=0.5)
+BY_LABELS = Strategy("by labels", lenient=4.0)
 
 
 def choose_strategy(
@@ -138,9 +146,24 @@ def comes_down_instead(loss: float, steps: int) -> bool:
     return any(steps >= fewest and loss > most for fewest, most in _DOWN_FROM)
 
 
+def strategy_of_long_training(bounds: Bounds, loss: float, steps: int, *, by_labels: bool) -> Strategy | None:
+    """Return how a training of so many steps, whose start has lost so much, begins once more; None: it goes on.
+
+    Labels give back points of top-1 that rounding lost, and more, and steps that grow a little after every file do not
+    get far. So where points are bounded, and labels learned from, it begins at a file that has lost many: at about
+    `_LABELS_FROM_LOSS`, which grows with the price.
+    """
+    if bounds.max_bytes is not None:
+        return DOWN if comes_down_instead(loss, steps) else None
+    if not by_labels or bounds.max_drop is None or steps < _LABELS_FROM or loss >= _LABELS_FROM_LOSS:
+        return None
+    more = min(_MOST_COARSER, _LABELS_FROM_LOSS / max(loss, 1e-9))
+    return replace(BY_LABELS, coarser=more * GROWING.coarser)
+
+
 def strategy_named(name: str) -> Strategy:
     """Return the strategy of this name; `ValueError` for any other."""
-    for strategy in (ON_TRELLIS, GROWING, DOWN):
+    for strategy in (ON_TRELLIS, GROWING, DOWN, BY_LABELS):
         if strategy.name == name:
             return strategy
     raise ValueError(f"there is no strategy {name!r}")

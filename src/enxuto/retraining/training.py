@@ -22,21 +22,21 @@ from enxuto.retraining.control import train_control
 from enxuto.retraining.descent import Descent
 from enxuto.retraining.features import features_of
 from enxuto.retraining.images import TrainingImages
+from enxuto.retraining.labels import labels_of
 from enxuto.retraining.levels import LevelsTooLargeError
-from enxuto.retraining.placement import finish_work, placement_of
+from enxuto.retraining.placement import placement_of
 from enxuto.retraining.price import PriceOfBits
 from enxuto.retraining.removal import without_dead_filters
-from enxuto.retraining.schedule import Schedule, mean_seconds, planned_schedule
+from enxuto.retraining.schedule import Schedule, planned_schedule
 from enxuto.retraining.settings import Retraining
 from enxuto.retraining.start import start_of
 from enxuto.retraining.strategy import (
     AGAIN,
-    DOWN,
     GROWING,
     Strategy,
     choose_strategy,
-    comes_down_instead,
     strategy_named,
+    strategy_of_long_training,
 )
 from enxuto.retraining.student import teacher_of
 from enxuto.train.placement import Placement
@@ -48,7 +48,6 @@ _FEWEST_BETWEEN = 20  # steps
 _SECONDS_BETWEEN = 60.0  # checkpoints
 _WORSE, _RECOVERS = 1.05, 0.97  # of the loss at the start; of the last file's: below, it is on its way back
 _DOWN = 0.6  # of the training, after which averages no longer lag behind
-_SOME_STEPS = Schedule(1_000_000)  # of a training whose first steps change next to nothing
 _TRIMS, _NEARLY = 5, 1.1  # how often the last file's steps grow a little where it is slightly too large
 
 
@@ -61,7 +60,7 @@ def retrain(task: RetrainingTask, settings: Retraining) -> Retrained:
         control = run.control() if settings.control and not ended else None
         if not ended:
             run.checkpoint.remove()
-        return without_dead_filters(run.result(ended, control), task)
+        return without_dead_filters(task.without_luck(run.result(ended, control)), task)
 
 
 class _Run:
@@ -73,8 +72,9 @@ class _Run:
         self.first = self.found = task.check(task.start, 0, 0.0)
         self.outcome = task.start
         self.teacher = teacher_of(task.calibration.logits_model, task.images.shape[1:])
+        labels = labels_of(task, self.teacher, settings.share_of_labels(task.bounds))
         self.images = TrainingImages(
-            task.images, settings.batch, task.settings.seed, task.pictures, settings.mix
+            task.images, settings.batch, task.settings.seed, task.pictures, settings.mix, labels
         )
         self.checks: list[RetrainingCheck] = []
         self.level = self.last = math.inf  # losses of what training starts from, and of the last file
@@ -90,10 +90,13 @@ class _Run:
             begins = self._begin_near(placement)
             self.calibrated_price = self.start.price
             self.schedule = self._plan()
-            if task.bounds.max_bytes is not None and comes_down_instead(begins.loss, self.schedule.steps):
-                begins = self._begin(DOWN, self.descent.placement)
+            longer = strategy_of_long_training(
+                task.bounds, begins.loss, self.schedule.steps, by_labels=self.images.labels is not None
+            )
+            if longer is not None:
+                begins = self._begin(longer, self.descent.placement)
                 self.schedule = self._plan()
-            self.level = self.last = begins.loss
+            self.level = self.last = self._level_of(begins)
             self.price.first = float(max(begins.bytes, task.start.model.file_bytes))
             self._count_rest(begins.bytes)
             if self.strategy.comes_down and task.settings.on_check is not None:
@@ -113,7 +116,9 @@ class _Run:
             self.start.student, self.teacher, self.images, losses, rate, placement, coarsens=strategy.comes_down,
             features=(features, self.settings.features),
         )  # fmt: skip
-        self.price = PriceOfBits(self.start.price, task.bounds, float(task.start.model.file_bytes))
+        self.price = PriceOfBits(
+            self.start.price, task.bounds, float(task.start.model.file_bytes), strategy.lenient
+        )
 
     def _begin_near(self, placement: Placement) -> RetrainingCheck:
         """Set out from levels of the size asked for, and return how the file of these does."""
@@ -140,7 +145,7 @@ class _Run:
             self.settings,
             self.images.steps_per_epoch,
             lambda: time.monotonic() - self.began + self.settings.checks * self.check_seconds + again,
-            self._time_steps,
+            lambda seconds: self.descent.seconds_of_step(self.price.price, seconds),
         )
 
     def train(self) -> str:
@@ -199,7 +204,7 @@ class _Run:
         if again is not None:
             begins = self._begin(again, self.descent.placement)
             self.descent.step = step
-            self.level = self.last = begins.loss
+            self.level = self.last = self._level_of(begins)
             self.calibrated_price = self.start.price
             self._count_rest(begins.bytes)
 
@@ -231,12 +236,18 @@ class _Run:
             self.best = [value.clone() for value in self.descent.averages.values]
             self.best_coarser = self.strategy.coarser
         self.price.follow_loss(found.judgement, self.descent.step / self.schedule.steps)
-        if not self.strategy.comes_down and found.loss > max(_WORSE * self.level, _RECOVERS * self.last):
+        level = self._level_of(found)
+        if not self.strategy.comes_down and level > max(_WORSE * self.level, _RECOVERS * self.last):
             self.schedule = self.schedule.halve_from(self.descent.step)
-        self.last = found.loss
+        self.last = level
         self.descent.student.refresh_rates()
         if self.task.settings.on_check is not None:
             self.task.settings.on_check(found)
+
+    def _level_of(self, check: RetrainingCheck) -> float:
+        """Return what training is to bring down: the loss, or wrong answers where labels are learned from."""
+        top1 = check.judgement.top1
+        return check.loss if self.images.labels is None or top1 is None else 1 - top1 / 100
 
     def _count_rest(self, size: int) -> None:
         """Take in how many bytes a file of the averages has beside what the rate model says.
@@ -257,20 +268,6 @@ class _Run:
             tensors = {name: weight.quantized() for name, weight in student.weights.items()}
             biases = student.file_biases()
         return self.task.code(price, tensors, biases, self.start.bias_step)
-
-    def _time_steps(self, seconds: float) -> float:
-        """Return the seconds that a step takes: some are taken for so long, and then taken back."""
-        before = self.descent.state()
-
-        def take_one() -> None:
-            self.descent.learn(_SOME_STEPS, self.price.price)
-            if self.strategy.comes_down:
-                self.descent.student.bits_of_levels()
-            finish_work(self.descent.placement)
-
-        found = mean_seconds(take_one, seconds)
-        self.descent.restore(before)
-        return found
 
     def _save(self) -> None:
         self.saved_at = time.monotonic()
@@ -344,6 +341,7 @@ class _Run:
             planned_epochs=self.schedule.steps / per_epoch,
             halvings=len(self.schedule.halved),
             strategy=self.strategy.name,
+            labels=0.0 if self.images.labels is None else self.images.labels.share,
             seconds=self.seconds + time.monotonic() - self.began,
             ended=ended,
             control=control,

@@ -28,7 +28,8 @@ class RetrainingOptions:
             "--retrain",
             rich_help_panel=_PANEL,
             help="Go on from the calibrated file: train with rounded weights towards fewer bits, the original being "
-            "the teacher. Images of --calibration train, or most of --data; no labels are needed. Needs PyTorch.",
+            "the teacher. Images of --calibration train, or most of --data. No labels are needed; with --max-drop "
+            "alone they teach, too. Needs PyTorch.",
         ),
     ] = False
     minutes: Annotated[

@@ -49,9 +49,21 @@ def show_retraining(result: CalibratedResult) -> None:
             f"control, trained as long without rounding, on the images that choose: {same}KL {control.kl:.3g}{top1}: "
             "so much the training alone changes"
         )
+    if retrained.labels:
+        note(
+            f"labels of the images that train count {as_percent(retrained.labels, 0)} of the loss, as points of top-1 "
+            "are what is bounded: right answers may take the place of the original's; --min-agreement bounds them too, "
+            "and the original alone then teaches"
+        )
     if retrained.removed is not None:
         note(_removed(retrained.removed))
-    if not retrained.improved:
+    if (lucky := retrained.by_chance) is not None:
+        note(
+            f"the best file of the training loses {lucky.loss:.4g} on the {lucky.judgement.samples:,} images that "
+            f"choose, the calibrated one {retrained.start.loss:.4g}: no more than chance, so that the calibrated one "
+            "was kept; more images would tell, or train longer"
+        )
+    elif not retrained.improved:
         note("retraining found no better file within the bound; the calibrated one was kept")
     if retrained.ended:
         note(f"training ended early: {retrained.ended}; the best file until then was taken")
