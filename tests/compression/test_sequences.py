@@ -211,6 +211,41 @@ def test_states_are_told_by_name_and_shape(name: str) -> None:
     )
 
 
+GIVEN_BACK: dict[str, tuple[dict[str, list[Any]], dict[str, list[Any]], dict[str, str]]] = {
+    "beside an output of open size": (
+        {"hidden_in": [4]}, {"y": ["t"], "hidden_out": [4]}, {"hidden_in": "hidden_out"},
+    ),
+    "by what names share": (
+        {"in_cache0": [1, 4, "k"], "in_cache1": [1, 4, "k"]},
+        {"y": [1, "t", 4], "out_cache1": [1, 4, "n"], "out_cache0": [1, 4, "m"]},
+        {"in_cache0": "out_cache0", "in_cache1": "out_cache1"},
+    ),
+    "by numbers in names": (
+        {"state_2_hidden": [4], "state_1_hidden": [4]},
+        {"y": ["t"], "gru_1_7": [4], "gru_2_9": [4]},
+        {"state_1_hidden": "gru_1_7", "state_2_hidden": "gru_2_9"},
+    ),
+    "each its own, in their order": (
+        {"h0": [1, "n", 4], "c0": [1, "n", 4]}, {"y": ["n", 1, 4], "a": [1, "n", 4], "b": [1, "n", 4]},
+        {"h0": "a", "c0": "b"},
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", GIVEN_BACK)
+def test_the_likeliest_output_that_gives_a_state_back_comes_first(name: str) -> None:
+    taken, given, expected = GIVEN_BACK[name]
+    value = helper.make_tensor_value_info
+    graph = helper.make_graph(
+        [helper.make_node("Identity", ["x"], [one]) for one in given],
+        "g",
+        [value("x", 1, ["t", 3]), *(value(one, 1, shape) for one, shape in taken.items())],
+        [value(one, 1, shape) for one, shape in given.items()],
+    )
+    found = find_states(Model.from_proto(helper.make_model(graph, ir_version=8)))
+    assert {one: state.outputs[0] for one, state in found.items()} == expected
+
+
 def test_the_initial_state_of_a_cell_is_a_state_whatever_its_name() -> None:
     value = helper.make_tensor_value_info
     random = np.random.default_rng(2)

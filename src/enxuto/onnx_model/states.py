@@ -7,7 +7,8 @@ RNN), and by an output of the same type whose shape it may have.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -33,7 +34,10 @@ _MOVES = frozenset(
 
 @dataclass(frozen=True)
 class State:
-    """An input that holds a state. shape: of zeros before the first step. outputs: those that may give it back."""
+    """An input that holds a state.
+
+    shape: of zeros before the first step. outputs: those that may give it back, the likeliest first.
+    """
 
     name: str
     shape: tuple[int, ...]
@@ -49,7 +53,7 @@ def find_states(model: Model) -> dict[str, State]:
     """Return the model's inputs that are states, by name."""
     graph = model.proto.graph
     named = _begins(graph, {item.name for item in graph.input if item.name not in model})
-    found = {}
+    found: dict[str, State] = {}
     for item in graph.input:
         outputs = list(graph.output)
         letter = item.name in _LETTERS
@@ -57,7 +61,8 @@ def find_states(model: Model) -> dict[str, State]:
             outputs = [one for one in outputs if one.name.startswith(item.name)]
         if item.name in model or not (letter or item.name in named or _NAMES.search(_words(item.name))):
             continue
-        state = _state(item, outputs)
+        taken = {state.outputs[0] for state in found.values()}
+        state = _state(item, _by_likeness(outputs, item, taken))
         if state.outputs and state.dtype.kind in "fV":
             found[item.name] = state
     return found if len(found) < sum(item.name not in model for item in graph.input) else {}
@@ -125,6 +130,25 @@ def _may_be(output: ValueInfoProto, item: ValueInfoProto) -> bool:
     return all(
         a.dim_value == b.dim_value for a, b in pairs if a.HasField("dim_value") and b.HasField("dim_value")
     )
+
+
+def _by_likeness(
+    outputs: Sequence[ValueInfoProto], item: ValueInfoProto, taken: Collection[str]
+) -> list[ValueInfoProto]:
+    """Return outputs sorted by how likely they give a state back: the likeliest first.
+
+    Sizes that are known to be the same count most, then the words of names that both have, then whether another state
+    has taken the output.
+    """
+    called = Counter(re.findall(r"[a-z]+|[0-9]+", _words(item.name)))
+
+    def unlikeness(output: ValueInfoProto) -> tuple[int, int, bool]:
+        pairs = zip(output.type.tensor_type.shape.dim, item.type.tensor_type.shape.dim, strict=False)
+        same = sum(one == other and one.WhichOneof("value") is not None for one, other in pairs)
+        words = Counter(re.findall(r"[a-z]+|[0-9]+", _words(output.name)))
+        return -same, -(words & called).total(), output.name in taken
+
+    return sorted(outputs, key=unlikeness)
 
 
 def _begins(graph: GraphProto, names: set[str]) -> set[str]:
