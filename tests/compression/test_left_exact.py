@@ -60,3 +60,36 @@ def test_what_is_said(
     if says is not None:
         assert says.split(", .*")[0] in told[0]
         assert "'w'" in told[0]
+
+
+def trees(count: int, columns: int) -> Model:
+    """A matrix to so many columns in front of an ensemble whose nodes hold so many numbers as attributes."""
+    weight = np.random.default_rng(1).standard_normal((8, columns)).astype(np.float32)
+    places = list(range(count))
+    ensemble = node(
+        "TreeEnsembleRegressor", ["h"], ["y"], domain="ai.onnx.ml", n_targets=1, nodes_treeids=places,
+        nodes_nodeids=[0] * count, nodes_featureids=[0] * count, nodes_values=[0.0] * count,
+        nodes_modes=["LEAF"] * count, nodes_truenodeids=[0] * count, nodes_falsenodeids=[0] * count,
+        target_treeids=places, target_nodeids=[0] * count, target_ids=[0] * count, target_weights=[0.5] * count,
+    )  # fmt: skip
+    before = [node("MatMul", ["x", "w"], ["h"])] if columns else [node("Identity", ["x"], ["h"])]
+    graph = helper.make_graph(
+        [*before, ensemble],
+        "g",
+        [helper.make_tensor_value_info("x", 1, ["n", 8])],
+        [helper.make_tensor_value_info("y", 1, ["n", 1])],
+        [numpy_helper.from_array(weight, "w")] if columns else [],
+    )
+    opsets = [helper.make_opsetid("", 17), helper.make_opsetid("ai.onnx.ml", 1)]
+    return Model.from_proto(helper.make_model(graph, opset_imports=opsets, ir_version=8))
+
+
+@pytest.mark.parametrize(("count", "columns", "says"), [(200, 0, True), (200, 100, True), (200, 5000, False)])
+def test_many_numbers_in_attributes_are_told(count: int, columns: int, says: bool) -> None:
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        compress(trees(count, columns), threads=1, steps="balanced")
+    told = [str(one.message) for one in caught if "attributes" in str(one.message)]
+    assert len(told) == says
+    assert all(f"{10 * count:,} numbers are attributes" in one for one in told)
+    assert all("(TreeEnsembleRegressor)" in one for one in told)

@@ -111,3 +111,25 @@ def test_ledger_without_an_original_and_without_parameters() -> None:
     empty = Ledger(0, (LedgerRow("a", 0.0, measured=False), LedgerRow("b", 0.0, measured=True)))
     assert empty.bits(empty.rows[1]) == 0
     assert empty.ratio(empty.rows[1]) == float("inf")
+
+
+@pytest.mark.parametrize("original", [None, {"bytes": 5000}, {"bytes": 5000, "xz_bytes": 800}])
+def test_a_model_without_weights_is_compared_with_its_file(original: dict[str, int] | None) -> None:
+    graph = helper.make_graph(
+        [helper.make_node("Relu", ["x"], ["y"])],
+        "g",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", 4])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["n", 4])],
+    )
+    model = Model.from_proto(
+        helper.make_model(graph, ir_version=8, opset_imports=[helper.make_opsetid("", 17)])
+    )
+    made = compress(model, metadata={} if original is None else {"original": original})
+    ledger = ledger_of(made)
+    names = [one.name for one in ledger.rows]
+    assert ledger.parameters == 0
+    if original is None:
+        assert names == ["float32 weights", ".enx file"]
+    else:
+        assert names == ["ONNX file", *(["ONNX file, xz"] if "xz_bytes" in original else []), ".enx file"]
+        assert ledger.ratio(ledger.rows[-1]) == pytest.approx(5000 / made.file_bytes)

@@ -11,18 +11,22 @@ from enxuto.enx.file import CompressedModel
 from enxuto.enx.learned import is_float_weight, parameters
 from enxuto.enx.table import ExactRow
 from enxuto.onnx_model import Model, Role, parts_of_features
+from enxuto.onnx_model.scopes import scopes
 
 __all__ = ["describe_left_exact", "describe_without_feedback"]
 
 _SHARE = 0.1  # of the parameters, from which on it is said
 _FEWEST = 32  # elements
+_MANY = 1000  # numbers in attributes
 _NAMED = 3
 
 
 def describe_left_exact(
     model: Model, compressed: CompressedModel, keep_exact: Iterable[str] = ()
 ) -> str | None:
-    """Return a sentence on float weights that no known operator reads, where they are many; else None.
+    """Return a sentence on numbers that are not quantized, where they are many; else None.
+
+    These are float weights that no known operator reads, sparse tensors, and attributes, as of tree ensembles.
 
     Args:
         model: what was compressed.
@@ -47,12 +51,35 @@ def describe_left_exact(
     sparse = {item.values.name: math.prod(item.values.dims) for item in model.proto.graph.sparse_initializer}
     many = sum(sparse.values()) > _SHARE * parameters(model)
     told = f"sparse tensors stay as they are, and are not counted: {_named(list(sparse))}" if many else None
+    if inside := _numbers_in_attributes(model, _SHARE * parameters(model)):
+        told = f"{told}; {inside}" if told else inside
     if share < _SHARE:
         return told
     return ("" if told is None else f"{told}; ") + (
         f"{min(share, 1.0):.0%} of the weights stay exact, as no operator that is known multiplies by them: "
         f"{_named([info.name for info in left])}; "
         "roles=kernel,depthwise,matrix,other quantizes them too"
+    )
+
+
+def _numbers_in_attributes(model: Model, most: float) -> str:
+    """Return a sentence on numbers in attributes of nodes if they are more than `most` and many; "" else."""
+    counts: dict[str, int] = {}
+    for scope in scopes(model.proto):
+        for node in scope.body.node:
+            if node.op_type != "Constant":
+                tensors = (item.t for item in node.attribute if item.HasField("t"))
+                numbers = sum(len(item.floats) + len(item.ints) for item in node.attribute)
+                numbers += sum(math.prod(tensor.dims) for tensor in tensors)
+                counts[node.op_type] = counts.get(node.op_type, 0) + numbers
+    if sum(counts.values()) < max(most, _MANY):
+        return ""
+    kinds = sorted(
+        (kind for kind, count in counts.items() if count >= _FEWEST), key=lambda kind: -counts[kind]
+    )
+    return (
+        f"{sum(counts.values()):,} numbers are attributes of nodes ({', '.join(kinds[:_NAMED])}), are coded without "
+        "loss, and do not count as weights"
     )
 
 

@@ -2,7 +2,7 @@
 
 Every row is a number of bytes that exists as a file here, except the entropy, which is what an ideal order-0 coder
 would need (coders that know scales and neighbours need less), and the first row: 4 bytes per parameter, or, of a model
-whose weights are not all float32, the bytes that they take there.
+whose weights are not all float32, the bytes that they take there. A model without weights has neither.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ class Ledger:
         return f"<Ledger of {self.parameters:,} parameters: {sizes}>"
 
     def ratio(self, row: LedgerRow) -> float:
-        """Return how many times smaller than the float32 weights a row is; infinite where it takes no byte."""
+        """Return how many times smaller than the first row a row is; infinite where it takes no byte."""
         return self.rows[0].bytes / row.bytes if row.bytes >= _LEAST else math.inf
 
     def bits(self, row: LedgerRow) -> float:
@@ -148,6 +148,9 @@ def ledger_of(compressed: CompressedModel, *, file_bytes: int | None = None) -> 
     else:
         rows = [LedgerRow("float32 weights", 4.0 * count, measured=False)]
     if isinstance(original, dict) and isinstance(original.get("bytes"), int):
+        rows = (
+            rows if rows[0].bytes else []
+        )  # without weights, the ONNX file is what others are compared with
         rows.append(LedgerRow("ONNX file", original["bytes"], measured=True))
         if isinstance(original.get("xz_bytes"), int):
             rows.append(LedgerRow("ONNX file, xz", original["xz_bytes"], measured=True))
@@ -155,6 +158,7 @@ def ledger_of(compressed: CompressedModel, *, file_bytes: int | None = None) -> 
     with ThreadPoolExecutor(1 if large else processors()) as pool:
         bound = sum(pool.map(entropy_bytes, compressed.payloads))
     bound += sum(_entropy_of_planes([data], entry.item_bytes) for entry, data in tensors_inside(compressed))
-    rows.append(LedgerRow("order-0 entropy of levels + exact values", bound, measured=False))
+    if count or bound:
+        rows.append(LedgerRow("order-0 entropy of levels + exact values", bound, measured=False))
     rows.append(LedgerRow(".enx file", file_bytes or compressed.file_bytes, measured=True))
     return Ledger(count, tuple(rows))

@@ -20,7 +20,7 @@ def show_ledger(ledger: Ledger, title: str) -> None:
             row.name,
             ("" if row.measured else "≈ ") + human_bytes(row.bytes),
             _times(ledger.ratio(row)),
-            f"{ledger.bits(row):.3f}",
+            f"{ledger.bits(row):.3f}" if ledger.parameters else "–",
         )
         for row in ledger.rows
     ]
