@@ -15,7 +15,7 @@ from enxuto.errors import UsageError
 from enxuto.onnx_model import Model
 
 node = helper.make_node
-FLOAT, INT64 = TensorProto.FLOAT, TensorProto.INT64
+FLOAT, INT64, BOOL = TensorProto.FLOAT, TensorProto.INT64, TensorProto.BOOL
 
 CONSTANTS: dict[str, Any] = {
     "table": np.linspace(-1, 1, 160, dtype=np.float32).reshape(40, 4),
@@ -78,6 +78,39 @@ CASES: dict[str, Case] = {
     "all behind a logarithm": (
         [node("Log", ["x"], ["y"])], {"x": (FLOAT, ["N", 30])}, "'x': numbers from 0 to 1 (30)",
     ),
+    "a mask of what is left out": (
+        [node("Not", ["m"], ["n"]), node("Cast", ["n"], ["f"], to=FLOAT), node("Mul", ["x", "f"], ["y"])],
+        {"x": (FLOAT, ["N", 30]), "m": (BOOL, ["N", 30])}, "'x': normalised features (30); 'm': zeros (30)",
+    ),
+    "a mask of what is kept": (
+        [node("Cast", ["m"], ["f"], to=FLOAT), node("Mul", ["x", "f"], ["y"])],
+        {"x": (FLOAT, ["N", 30]), "m": (BOOL, ["N", 30])}, "'x': normalised features (30); 'm': ones (30)",
+    ),
+    "a mask that divides": (
+        [node("Not", ["m"], ["n"]), node("Cast", ["n"], ["f"], to=FLOAT), node("Neg", ["f"], ["g"]),
+         node("Div", ["one", "g"], ["d"]), node("Add", ["x", "d"], ["a"]), node("Neg", ["d"], ["e"]),
+         node("Add", ["a", "e"], ["y"])],
+        {"x": (FLOAT, ["N", 30]), "m": (BOOL, ["N", 30])}, "'x': normalised features (30); 'm': zeros (30)",
+    ),
+    "what an encoder gives, beside its mask": (
+        [node("Cast", ["m"], ["f"], to=FLOAT), node("Unsqueeze", ["f", "end"], ["u"]),
+         node("MatMul", ["u", "memory"], ["a"]), node("MatMul", ["x", "v"], ["h"]),
+         node("Unsqueeze", ["h", "end"], ["g"]), node("Add", ["a", "g"], ["y"])],
+        {"x": (FLOAT, ["N", 8]), "memory": (FLOAT, ["N", "S", 4]), "m": (BOOL, ["N", "S"])},
+        "'x': normalised features (8); 'memory': spectra (64, 4); 'm': ones (64)",
+    ),
+    "features that a matrix takes": (
+        [node("MatMul", ["x", "v"], ["y"])], {"x": (FLOAT, ["T", "F"])}, "'x': normalised features (8)",
+    ),
+    "several steps of one sample": (
+        [node("MatMul", ["x", "v"], ["h"]), node("Unsqueeze", ["h", "begin"], ["u"]),
+         node("Unsqueeze", ["u", "begin"], ["w"]), node("MaxPool", ["w"], ["y"], kernel_shape=[5, 1])],
+        {"x": (FLOAT, ["T", "F"])}, "'x': normalised features (64, 8)",
+    ),
+    "two channels of sound": (
+        [node("Unsqueeze", ["x", "end"], ["u"]), node("MaxPool", ["u"], ["y"], kernel_shape=[200])],
+        {"x": (FLOAT, [2, "T"])}, "'x': spectra (576)",
+    ),
     "images behind a root": (
         [node("Sqrt", ["x"], ["y"])], {"x": (FLOAT, ["N", 3, 8, 8])}, "'x': images (3, 8, 8), 0 … 1",
     ),
@@ -107,7 +140,7 @@ def test_what_is_fed_runs_and_is_told(case: str) -> None:
     assert found.description == told
     for name, (kind, _) in inputs.items():
         column = [np.asarray(row) for row in found.samples.columns[name]]
-        assert column[0].dtype == (np.int64 if kind == INT64 else np.float32)
+        assert column[0].dtype == {FLOAT: np.float32, INT64: np.int64, BOOL: np.bool_}[kind]
         for one, other in zip(column, again.samples.columns[name], strict=True):
             np.testing.assert_array_equal(one, other)
 

@@ -2,11 +2,13 @@
 
 Images have four axes, with 1, 3 or 4 channels first or last. Sound is a long axis with nothing beside it. Other inputs
 of three or four axes are spectra, smooth in both directions. Whole numbers are ids, some frequent and most rare (Zipf),
-below the rows of the table that they point into. Masks are ones, segments zeros, positions count up, rates are 16,000 a
-second. States are what the model gives after the samples before, zeros at first. All else are normalised features:
-independent noise of variance 1. The graph goes before types: real numbers of which it makes whole ones and picks by
-them are ids, and whole numbers that point nowhere beside ids are masks. Sizes that are free are tried in turn until the
-model runs. Where it runs on none, or gives numbers that are not finite, smaller ids and positive numbers follow.
+below the rows of the table that they point into. Masks are ones, or all no where yes leaves everything out. Segments
+are zeros, positions count up, rates are 16,000 a second. States are what the model gives after the samples before,
+zeros at first. All else are normalised features: independent noise of variance 1. The graph goes before types: real
+numbers of which it makes whole ones and picks by them are ids, and whole numbers that point nowhere beside ids are
+masks. Sizes that are free are those that weights take; else they are tried in turn until the model runs. Where it runs
+on none, or gives numbers that are not finite, smaller ids and positive numbers follow, and several rows along the first
+axis, as of a model that takes one sample (steps, features).
 
 How wide the values of images are is written nowhere, unless a model carries its preprocessing. −1 … 1 is assumed, or
 −127.5 … 127.5 where outputs hardly differ from one narrower image to the next.
@@ -32,12 +34,13 @@ from enxuto.calibration.synthetic_values import (
     Way,
     channel_axis,
     holds_few,
+    is_called_state,
     is_float,
 )
 from enxuto.data import Preprocess
 from enxuto.data.samples import Group, Samples
 from enxuto.errors import DataError, UsageError
-from enxuto.onnx_model import IdInputs, Model, State, find_id_inputs, find_states
+from enxuto.onnx_model import IdInputs, Model, State, find_id_inputs, find_states, read_sizes
 from enxuto.onnx_model.inputs import InputInfo
 from enxuto.runtime import Runner
 
@@ -78,7 +81,9 @@ def synthetic_inputs(
     measured = computed_outputs(model)
     if listed_outputs(measured):
         raise UsageError("its outputs are no tensors", code="E032")
-    search = _Search(Runner(measured, threads=threads), find_states(model), preprocess, seed, many)
+    runner, known = Runner(measured, threads=threads), read_sizes(model)
+    inputs = _with_sizes(runner.inputs, known)
+    search = _Search(runner, inputs, find_states(model), _beside_others(model), preprocess, seed, many)
     ids, failure = find_id_inputs(model), ""
     for way in search.ways(ids):
         for sides, length in search.sizes(way):
@@ -97,19 +102,41 @@ def synthetic_inputs(
 
 @dataclass
 class _Search:
-    """What is tried for a model. ran: free sizes with which it ran, on values that give no finite numbers."""
+    """What is tried for a model.
+
+    inputs: with the sizes that weights take. beside: as of a `Maker`. ran: free sizes with which it ran, on values that
+    give no finite numbers.
+    """
 
     runner: Runner
+    inputs: Sequence[InputInfo]
     states: Mapping[str, State]
+    beside: frozenset[str]
     preprocess: Preprocess | None
     seed: int
     many: bool
     ran: list[tuple[tuple[int, int], int]] = field(default_factory=list)
 
     def attempt(self, way: Way, sides: tuple[int, int], length: int) -> SyntheticInputs | None:
-        """Return inputs on which all outputs are finite; None where they are not."""
-        inputs, counts = self.runner.inputs, MANY if self.many else USUAL
-        maker = Maker(sides, length, way, self.preprocess, self.seed, counts, self.states)
+        """Return inputs on which all outputs are finite; None where they are not.
+
+        Masks of yes and no are no where more outputs then differ between samples, or are finite.
+        """
+        made = self._attempt(way, sides, length)
+        if not any(item.dtype.kind == "b" for item in self.inputs):
+            return made
+        try:
+            turned = self._attempt(replace(way, turned=True), sides, length)
+        except (DataError, UsageError):
+            return made
+        if made is None or turned is None:
+            return made or turned
+        moving = [_moving(self.runner, one.samples) for one in (made, turned)]
+        return turned if moving[1] > moving[0] else made
+
+    def _attempt(self, way: Way, sides: tuple[int, int], length: int) -> SyntheticInputs | None:
+        inputs, counts = self.inputs, MANY if self.many else USUAL
+        maker = Maker(sides, length, way, self.preprocess, self.seed, counts, self.states, self.beside)
         made = _with_states(self.runner, maker.make(inputs, NARROW), self.states)
         spread = _spread(self.runner, made.samples)
         if spread < _HARDLY and maker.guesses_width(inputs):
@@ -121,7 +148,7 @@ class _Search:
         """Return heights and widths, and lengths, to try with one way: few of them, where others failed."""
         if way.is_second and (self.ran or (way.positive and not way.rows)):
             return list(dict.fromkeys(self.ran))[:_SIZES_AGAIN]
-        sizes = list(_free_sizes([item for item in self.runner.inputs if item.name not in self.states]))
+        sizes = list(_free_sizes([item for item in self.inputs if item.name not in self.states]))
         return sizes[:_SIZES_AGAIN] if way.is_second else sizes
 
     def ways(self, ids: IdInputs) -> Iterator[Way]:
@@ -129,11 +156,13 @@ class _Search:
         yield Way(ids)
         if ids.real or ids.masks:
             yield Way(replace(ids, real=frozenset(), masks=frozenset()))
-        fed = [item for item in self.runner.inputs if item.name not in self.states]
+        fed = [item for item in self.inputs if item.name not in self.states]
         few = {holds_few(item) for item in fed if is_float(item) and item.name not in ids.real}
         positive = ("few", "all") if len(few) > 1 else ("all",) if few else ()
         for share in positive:
             yield Way(ids, positive=share, is_second=True)
+        if len(fed) == 1 and len(self.inputs) == 1 and fed[0].shape[:1] == (None,) and len(fed[0].shape) > 1:
+            yield Way(ids, rows=True, is_second=True)
         if not ids.real and all(is_float(item) or channel_axis(item) is not None for item in fed):
             return
         for below in _SMALLER:
@@ -142,6 +171,32 @@ class _Search:
                 for share in (*positive[-1:], "") if rows else ("", *positive[-1:]):
                     yield Way(ids, below, positive=share, rows=rows, is_second=True)
         yield Way(ids, 1, every=True, is_second=True)
+
+
+def _with_sizes(inputs: Sequence[InputInfo], known: Mapping[tuple[str, int], int]) -> list[InputInfo]:
+    """Return inputs with these sizes, by name and axis, of what is open behind the first axis."""
+    made = []
+    for item in inputs:
+        sizes = [
+            known.get((item.name, at), size) if at and size is None else size
+            for at, size in enumerate(item.shape)
+        ]
+        made.append(replace(item, shape=tuple(sizes)))
+    return made
+
+
+def _beside_others(model: Model) -> frozenset[str]:
+    """Return inputs that are called like states, and have an open size in common with one that is not.
+
+    Such are what an encoder gives beside the mask of what it was given: no states, but features.
+    """
+    sizes = {
+        item.name: {dim.dim_param for dim in item.type.tensor_type.shape.dim[1:] if dim.dim_param}
+        for item in model.proto.graph.input
+        if item.name not in model
+    }
+    others = set[str]().union(*(names for name, names in sizes.items() if not is_called_state(name)))
+    return frozenset(name for name, names in sizes.items() if is_called_state(name) and names & others)
 
 
 def _have_several_rows(inputs: Sequence[InputInfo]) -> bool:
@@ -183,6 +238,15 @@ def _spread(runner: Runner, samples: Samples) -> float:
         power = float(np.mean(rows**2))
         largest = max(largest, float(rows.var(axis=0).mean()) / power if power > 0 else 0.0)
     return largest
+
+
+def _moving(runner: Runner, samples: Samples) -> int:
+    """Return how many outputs differ between samples."""
+    pieces = [runner.values(part.feeds, runner.output_names) for part in _parts(samples)]
+    return sum(
+        any(not np.array_equal(one, outputs[0]) for one in outputs[1:])
+        for outputs in zip(*pieces, strict=True)
+    )
 
 
 def _with_states(runner: Runner, made: SyntheticInputs, states: Mapping[str, State]) -> SyntheticInputs:

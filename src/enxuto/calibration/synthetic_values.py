@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -29,6 +29,7 @@ __all__ = [
     "Way",
     "channel_axis",
     "holds_few",
+    "is_called_state",
     "is_float",
 ]
 
@@ -67,7 +68,8 @@ class Way:
     ids: which inputs are ids and masks. below: where it is given, the number that ids stay below whose table is not
     known. every: whether the others stay below it too. positive: which real numbers lie from 0 to 1: none (""), the
     `few` of inputs that hold hardly any, or `all`. rows: whether the first axes of inputs are sizes of one sample,
-    not samples. is_second: whether it is tried only where others fail.
+    not samples. turned: whether masks of yes and no are no everywhere, as those are that tell what to leave out.
+    is_second: whether it is tried only where others fail.
     """
 
     ids: IdInputs
@@ -75,12 +77,16 @@ class Way:
     every: bool = False
     positive: str = ""
     rows: bool = False
+    turned: bool = False
     is_second: bool = False
 
 
 @dataclass
 class Maker:
-    """Makes the arrays of all inputs, with one choice of the sizes that are free."""
+    """Makes the arrays of all inputs, with one choice of the sizes that are free.
+
+    beside: inputs that are called like states, and have an open size in common with one that is not.
+    """
 
     sides: tuple[int, int]
     length: int
@@ -89,6 +95,7 @@ class Maker:
     seed: int
     counts: Sequence[tuple[int, int]]
     states: Mapping[str, State]
+    beside: Collection[str] = ()
     generator: np.random.Generator = field(init=False)
     told: list[str] = field(default_factory=list)
 
@@ -142,13 +149,16 @@ class Maker:
         """Return the shape of one sample: 1 along the first axis, and where a state has a free size."""
         if not item.shape:
             return ()
-        free = 1 if _named(item, *_STATES) else self.length
+        free = 1 if self._is_state(item) else self.length
         sizes = [free if size is None else size for size in item.shape]
         if self.way.rows:
             return tuple(sizes)
         if item.shape[0] is None or len(item.shape) == 1 or item.shape[0] == 1:
             sizes[0] = 1 if item.shape[0] in (None, 1) else sizes[0]
         return tuple(sizes)
+
+    def _is_state(self, item: InputInfo) -> bool:
+        return is_called_state(item.name) and item.name not in self.beside
 
     def _size(self, item: InputInfo) -> int:
         """Return how many values a sample of an input has."""
@@ -187,7 +197,7 @@ class Maker:
 
     def _floats(self, item: InputInfo, shape: tuple[int, ...]) -> tuple[str, Array]:
         longer = [size for size in shape[1:] if size > 1]
-        if _named(item, *_STATES):
+        if self._is_state(item):
             return "states", np.zeros(shape)
         if _named(item, "mask"):
             return "ones", np.ones(shape)
@@ -196,10 +206,11 @@ class Maker:
         if (
             len(longer) == 1
             and len(shape) < 4
+            and shape[0] == 1
             and (longer[0] >= _LONG or (_named(item, "audio", "wave", "sound", "speech", "pcm", "signal")))
         ):
             return "sound", self._sound(longer[0]).reshape(shape)
-        if len(longer) > 1:
+        if len(longer) > 1 or (longer and longer[0] >= _LONG):
             planes = int(np.prod(shape[:-2]))
             made = [
                 smooth_noise(self.generator, shape[-2], shape[-1], self.generator.uniform(0.5, 1.5))
@@ -218,6 +229,8 @@ class Maker:
         return np.asarray(_LOUDNESS * made / max(float(made.std()), 1e-9))
 
     def _whole_numbers(self, item: InputInfo, shape: tuple[int, ...]) -> tuple[str, Array]:
+        if item.dtype.kind == "b" and self.way.turned:
+            return "zeros", np.zeros(shape)
         if item.dtype.kind == "b" or _named(item, "mask"):
             return "ones", np.ones(shape)
         if _named(item, "rate") or item.name.lower() in ("sr", "fs"):
@@ -286,7 +299,16 @@ def is_float(item: InputInfo) -> bool:
     return item.dtype.kind == "f" or item.dtype == ml_dtypes.bfloat16
 
 
+def is_called_state(name: str) -> bool:
+    """Say whether an input's name is that of a state."""
+    return _has_word(name, _STATES)
+
+
 def _named(item: InputInfo, *words: str) -> bool:
     """Say whether a word is a part of an input's name."""
-    parts = re.findall(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])", item.name)
+    return _has_word(item.name, words)
+
+
+def _has_word(name: str, words: Collection[str]) -> bool:
+    parts = re.findall(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])", name)
     return any(part.lower() in words for part in parts)

@@ -35,6 +35,7 @@ from enxuto.onnx_model.id_limits import id_limits
 from enxuto.onnx_model.model import Model, WeightInfo
 from enxuto.onnx_model.parts import is_vector, parts_of_features
 from enxuto.onnx_model.pieces import piece_of
+from enxuto.onnx_model.read_sizes import read_sizes
 from enxuto.onnx_model.roles import Role
 from enxuto.onnx_model.scopes import STANDARD_DOMAINS, read_counts, reads_of
 from enxuto.onnx_model.skeleton import fill, skeleton, skeleton_slots, skeleton_tensors
@@ -92,6 +93,7 @@ __all__ = [
     "piece_of",
     "position_sources",
     "read_counts",
+    "read_sizes",
     "reads_of",
     "settle",
     "skeleton",
