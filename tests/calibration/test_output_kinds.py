@@ -46,6 +46,8 @@ ROWS: dict[str, tuple[str, Callable[[], np.ndarray], bool]] = {
     "too few samples": ("y", lambda: together(3)[:3], False),
     "a name of classes": ("logits", lambda: together(3), False),
     "a name of quantities": ("bbox", lambda: classes(4), True),
+    "a name of fingerprints": ("fingerprint", lambda: classes(10), True),
+    "a name of sound": ("audio_out", lambda: classes(100), True),
     "a name of both": ("quality_scores", lambda: together(3), True),
 }
 
@@ -250,3 +252,54 @@ def test_logits_of_every_token_are_classes(
         assert (asked.kind, asked.axis) == ("classes", 1)  # (n, 7, 1, 1) is a list of seven
         with pytest.raises(UsageError, match="single number"):
             find_losses(model, Samples({"x": x}), {name: ("classes", 1.0)}, threads=1)
+
+
+node = helper.make_node
+ENDS: dict[str, tuple[list[onnx.NodeProto], str]] = {
+    "scores": ([], "classes"),
+    "what a matrix reads": ([node("Gemm", ["y", "v"], ["s"])], "values"),
+    "what a matrix reads, moved": (
+        [node("Transpose", ["y"], ["t"]), node("MatMul", ["u", "t"], ["s"])], "values",
+    ),
+    "what a softmax reads in front of a matrix": (
+        [node("Mul", ["y", "half"], ["t"]), node("Softmax", ["t"], ["p"]), node("MatMul", ["p", "v"], ["s"])],
+        "classes",
+    ),
+    "what is read by itself": (
+        [node("Transpose", ["y"], ["t"]), node("MatMul", ["y", "t"], ["s"])], "classes",
+    ),
+}  # fmt: skip
+MADE: dict[str, tuple[list[onnx.NodeProto], str]] = {
+    "a matrix": ([node("MatMul", ["x", "w"], ["y"])], "classes"),
+    "a normalisation": (
+        [node("MatMul", ["x", "w"], ["h"]), node("LayerNormalization", ["h", "scale"], ["y"])], "values",
+    ),
+    "a normalisation, moved": (
+        [node("MatMul", ["x", "w"], ["h"]), node("LayerNormalization", ["h", "scale"], ["n"]),
+         node("Identity", ["n"], ["y"])], "values",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("made", "end"), [*((name, "scores") for name in MADE), *(("a matrix", end) for end in ENDS)]
+)
+def test_features_are_told_by_what_makes_and_reads_them(made: str, end: str) -> None:
+    draw, value = np.random.default_rng(5), helper.make_tensor_value_info
+    constants = {
+        "w": draw.standard_normal((4, 40)), "v": draw.standard_normal((40, 1)), "u": draw.standard_normal((1, 40)),
+        "scale": np.ones(40), "half": np.array(0.5),
+    }  # fmt: skip
+    nodes = [*MADE[made][0], *ENDS[end][0]]
+    used = {name for one in nodes for name in one.input}
+    outputs = [value("y", TensorProto.FLOAT, ["n", 40])]
+    outputs += [value("s", TensorProto.FLOAT, None)] if ENDS[end][0] else []
+    graph = helper.make_graph(
+        nodes, "g", [value("x", TensorProto.FLOAT, ["n", 4])], outputs,
+        [numpy_helper.from_array(one.astype(np.float32), name) for name, one in constants.items() if name in used],
+    )  # fmt: skip
+    model = Model.from_proto(
+        helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    )
+    kinds = {loss.name: loss.kind for loss in find_losses(model, SAMPLES, threads=1).losses}
+    assert kinds["y"] == ("values" if "values" in (MADE[made][1], ENDS[end][1]) else "classes")

@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from onnx import GraphProto, NodeProto
 
+from enxuto.calibration.row_features import is_features
 from enxuto.data.samples import Group
 from enxuto.onnx_model import Ending, Model, int_attribute, ints_attribute, output_ending, reads_of
 from enxuto.onnx_model.carried import names_classes
@@ -56,7 +57,8 @@ _KEEPS_SHARES = frozenset(  # whose results lie between 0 and 1 where their inpu
 _SAYS_CLASSES = re.compile(r"logit|prob|class|label|softmax|categor|score|pred")
 _SAYS_VALUES = re.compile(
     r"box|bbox|regress|coord|landmark|keypoint|point|depth|disparity|angle|pose|embed|feature|hidden|pool|offset|"
-    r"delta|mask|flow|quality|mos|valence|arousal|latent|(?<![a-z])(age|emb|embs)(?![a-z])"
+    r"delta|mask|flow|quality|mos|valence|arousal|latent|fingerprint|descriptor|representation|vector|audio|waveform|"
+    r"spectr|enhanced|denoised|(?<![a-z])(age|emb|embs)(?![a-z])"
 )
 _TOGETHER = 1.25  # of columns that move independently: what quantities that go together are above
 _APART = 0.75  # below it columns are pulled apart, as scores of classes are
@@ -117,7 +119,7 @@ def kind_of_output(
         return "values", ""
     if labelled or names_classes(model.proto):
         return "classes", ""
-    beside = says_values(name) is None and stands_beside_scores(model, value)
+    beside = says_values(name) is None and (stands_beside_scores(model, value) or is_features(model, value))
     kind = "values" if beside or looks_like_values(name, whole) else "classes"
     if rows and rows != kind and says_values(name) is None:
         return rows, taken_remark(name, rows)

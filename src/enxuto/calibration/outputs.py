@@ -32,6 +32,7 @@ from enxuto.calibration.output_losses import (
     output_loss,
     unpeeled,
 )
+from enxuto.calibration.row_features import is_features
 from enxuto.calibration.sensitivity import run_groups
 from enxuto.data.samples import Group, Samples
 from enxuto.errors import DataError, UsageError, did_you_mean
@@ -289,7 +290,9 @@ def _class_answers(
             return None, ()
         said = says_values(name)
         # Classes come in rows; what has further axes, though of length 1, is what a layer of features gives.
-        values = looks_like_values(name, scores.reshape(len(few), -1)) or (said is None and scores.ndim > 2)
+        values = looks_like_values(name, scores.reshape(len(few), -1)) or (
+            said is None and (scores.ndim > 2 or is_features(model, name))
+        )
         if rows and said is None and values != (rows == "values"):
             return (None, ()) if rows == "values" else (found, (taken_remark(name, rows),))
         if values:
