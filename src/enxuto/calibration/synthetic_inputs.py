@@ -32,9 +32,9 @@ from enxuto.calibration.synthetic_values import (
     Maker,
     SyntheticInputs,
     Way,
+    begins_as_zeros,
     channel_axis,
     holds_few,
-    is_called_state,
     is_float,
 )
 from enxuto.data import Preprocess
@@ -195,8 +195,8 @@ def _beside_others(model: Model) -> frozenset[str]:
         for item in model.proto.graph.input
         if item.name not in model
     }
-    others = set[str]().union(*(names for name, names in sizes.items() if not is_called_state(name)))
-    return frozenset(name for name, names in sizes.items() if is_called_state(name) and names & others)
+    others = set[str]().union(*(names for name, names in sizes.items() if not begins_as_zeros(name)))
+    return frozenset(name for name, names in sizes.items() if begins_as_zeros(name) and names & others)
 
 
 def _have_several_rows(inputs: Sequence[InputInfo]) -> bool:

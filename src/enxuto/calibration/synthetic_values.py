@@ -27,9 +27,9 @@ __all__ = [
     "Maker",
     "SyntheticInputs",
     "Way",
+    "begins_as_zeros",
     "channel_axis",
     "holds_few",
-    "is_called_state",
     "is_float",
 ]
 
@@ -158,7 +158,7 @@ class Maker:
         return tuple(sizes)
 
     def _is_state(self, item: InputInfo) -> bool:
-        return is_called_state(item.name) and item.name not in self.beside
+        return begins_as_zeros(item.name) and item.name not in self.beside
 
     def _size(self, item: InputInfo) -> int:
         """Return how many values a sample of an input has."""
@@ -299,8 +299,8 @@ def is_float(item: InputInfo) -> bool:
     return item.dtype.kind == "f" or item.dtype == ml_dtypes.bfloat16
 
 
-def is_called_state(name: str) -> bool:
-    """Say whether an input's name is that of a state."""
+def begins_as_zeros(name: str) -> bool:
+    """Say whether an input begins as zeros, by its name: states do, and what is kept from step to step."""
     return _has_word(name, _STATES)
 
 

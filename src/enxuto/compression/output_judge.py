@@ -26,7 +26,7 @@ from enxuto.metrics import (
 )
 from enxuto.metrics.losses import OutputLoss, output_variance
 from enxuto.metrics.signal import measure_output
-from enxuto.onnx_model import Model
+from enxuto.onnx_model import Model, is_called_state
 
 __all__ = [
     "OutputJudge",
@@ -276,7 +276,7 @@ def output_results(
             mean = _LOST
         share = 100 * float(whole.mean()) if whole.size else None
         signal = None
-        if signals and loss.kind != "classes" and loss.value == loss.name:
+        if signals and loss.kind != "classes" and loss.value == loss.name and not is_called_state(loss.name):
             pairs = [(before[number], after[number]) for before, after in zip(references, found, strict=True)]
             signal = measure_output(pairs)
         both, either = np.sum(yes, axis=0)

@@ -39,7 +39,7 @@ from enxuto.onnx_model.read_sizes import read_sizes
 from enxuto.onnx_model.roles import Role
 from enxuto.onnx_model.scopes import STANDARD_DOMAINS, read_counts, reads_of
 from enxuto.onnx_model.skeleton import fill, skeleton, skeleton_slots, skeleton_tensors
-from enxuto.onnx_model.states import State, check_feedback, find_states
+from enxuto.onnx_model.states import State, check_feedback, find_states, is_called_state
 from enxuto.onnx_model.static import static_values
 from enxuto.onnx_model.tensors import check_finite
 from enxuto.onnx_model.windows import Window, window_of
@@ -84,6 +84,7 @@ __all__ = [
     "inline_functions",
     "int_attribute",
     "ints_attribute",
+    "is_called_state",
     "is_vector",
     "keeps_positions",
     "numpy_dtype",

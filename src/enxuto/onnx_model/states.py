@@ -19,7 +19,7 @@ from enxuto.onnx_model.dtypes import numpy_dtype
 from enxuto.onnx_model.model import Model
 from enxuto.onnx_model.scopes import subgraphs
 
-__all__ = ["State", "check_feedback", "find_states"]
+__all__ = ["State", "check_feedback", "find_states", "is_called_state"]
 
 _NAMES = re.compile(
     r"(?<![a-z])(states?|hidden|cell|past|caches?|h_?[0n]|c_?[0n]|[hc]x|[hc]_?(in|prev)|initial_[hc])(?![a-z])"
@@ -59,13 +59,18 @@ def find_states(model: Model) -> dict[str, State]:
         letter = item.name in _LETTERS
         if letter and item.name not in named:
             outputs = [one for one in outputs if one.name.startswith(item.name)]
-        if item.name in model or not (letter or item.name in named or _NAMES.search(_words(item.name))):
+        if item.name in model or not (letter or item.name in named or is_called_state(item.name)):
             continue
         taken = {state.outputs[0] for state in found.values()}
         state = _state(item, _by_likeness(outputs, item, taken))
         if state.outputs and state.dtype.kind in "fV":
             found[item.name] = state
     return found if len(found) < sum(item.name not in model for item in graph.input) else {}
+
+
+def is_called_state(name: str) -> bool:
+    """Say whether the name of an input or output is that of a state, such as `out_cache0`."""
+    return _NAMES.search(_words(name)) is not None
 
 
 def check_feedback(model: Model, feedback: Mapping[str, str]) -> dict[str, State]:
