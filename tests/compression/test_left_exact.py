@@ -9,6 +9,7 @@ import pytest
 from onnx import helper, numpy_helper
 
 from enxuto.compression.compress import compress
+from enxuto.enx.inspect import inspect
 from enxuto.onnx_model import Model
 
 node = helper.make_node
@@ -93,3 +94,13 @@ def test_many_numbers_in_attributes_are_told(count: int, columns: int, says: boo
     assert len(told) == says
     assert all(f"{10 * count:,} numbers are attributes" in one for one in told)
     assert all("(TreeEnsembleRegressor)" in one for one in told)
+
+
+def test_figures_by_weight_are_left_out_where_there_are_none() -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        made = compress(trees(200, 0), threads=1, steps="balanced")
+    assert "per weight" not in repr(made)
+    assert "times smaller" not in repr(made)
+    assert "per weight" not in repr(inspect(made.compressed))
+    assert made.bits_per_weight == inspect(made.compressed).bits_per_weight == 0

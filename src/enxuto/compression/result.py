@@ -136,8 +136,8 @@ class CompressionResult:
 
     @property
     def bits_per_weight(self) -> float:
-        """Bits of the whole file for each learned value."""
-        return 8 * self.file_bytes / max(1, self.parameters)
+        """Bits of the whole file for each learned value; 0 where there is none."""
+        return 8 * self.file_bytes / self.parameters if self.parameters else 0.0
 
     @property
     def ratio(self) -> float:
@@ -167,10 +167,11 @@ class CompressionResult:
         self.compressed.write_onnx(to_path(path), threads=threads)
 
     def __repr__(self) -> str:
-        text = (
-            f"<CompressionResult: {self.file_bytes:,} B, {self.ratio:.1f} times smaller than float32, "
-            f"{self.bits_per_weight:.2f} bits per weight"
-        )
+        text = f"<CompressionResult: {self.file_bytes:,} B"
+        if self.parameters:
+            text += (
+                f", {self.ratio:.1f} times smaller than float32, {self.bits_per_weight:.2f} bits per weight"
+            )
         if self.trials:
             text += f", {len(self.trials)} trials"
         return f"{text}>" if self.report is None else f"{text};\n {self.report!r}>"

@@ -41,8 +41,8 @@ class Inspection:
 
     @property
     def bits_per_weight(self) -> float:
-        """Bits of the whole file for each learned value."""
-        return 8 * self.bytes / max(1, self.parameters)
+        """Bits of the whole file for each learned value; 0 where there is none."""
+        return 8 * self.bytes / self.parameters if self.parameters else 0.0
 
     @cached_property
     def ledger(self) -> Ledger | None:
@@ -75,9 +75,10 @@ class Inspection:
             count += sum(1 for _ in tensors_inside(self.content))
         else:
             kind, count = "ONNX model", 0 if self.content is None else len(self.content.weight_names)
+        bits = f", {self.bits_per_weight:.2f} bits per weight" if self.parameters else ""
         return (
-            f"<Inspection of {self.path}: {kind}, {self.bytes:,} B, {self.parameters:,} parameters in {count} tensors, "
-            f"{self.bits_per_weight:.2f} bits per weight>"
+            f"<Inspection of {self.path}: {kind}, {self.bytes:,} B, {self.parameters:,} parameters in {count} tensors"
+            f"{bits}>"
         )
 
 
