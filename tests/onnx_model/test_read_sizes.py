@@ -94,3 +94,27 @@ def test_open_sizes_are_those_that_weights_take(case: str) -> None:
         outputs={"y": None},
     )
     assert read_sizes(Model.from_proto(proto)) == {("x", axis): size for axis, size in expected.items()}
+
+
+@pytest.mark.parametrize(
+    ("count", "operator", "found"),
+    [(1000, "window", {}), (60, "doubled", {}), (1000, "joined", {("x", 1): 12})],
+)
+def test_deep_graphs_are_followed_as_far_as_it_is_cheap(count: int, operator: str, found: object) -> None:
+    """A thousand windows one behind the other, a size doubled sixty times, channels joined a thousand times."""
+    nodes, last = [node("Unsqueeze", ["x", "first"], ["u"]), node("Unsqueeze", ["u", "first"], ["v"])], "v"
+    for number in range(count):
+        made = f"n{number}"
+        nodes.append({
+            "window": node("MaxPool", [last], [made], kernel_shape=[1, 1]),
+            "doubled": node("Concat", [last, last], [made], axis=3),
+            "joined": node("Concat", [last, "v"], [made], axis=1),
+        }[operator])  # fmt: skip
+        last = made
+    proto = model_of(
+        [*nodes, node("MatMul", [last, "matrix"], ["y"])],
+        [initializer(name, WEIGHTS[name]) for name in ("first", "matrix")],
+        inputs={"x": ["T", "F"]},
+        outputs={"y": None},
+    )
+    assert read_sizes(Model.from_proto(proto)) == found

@@ -23,6 +23,7 @@ from enxuto.onnx_model.windows import Window, window_of
 __all__ = ["read_sizes"]
 
 _LONGEST = 1 << 14  # of the sizes that are tried for an axis
+_MOST_WORK = 200  # steps from an input's size to one behind it: nothing in use has as many
 _MOST = 64  # values of a constant that says axes, sizes or places
 
 _SAME = frozenset(
@@ -42,15 +43,22 @@ _RECURRENT = frozenset({"LSTM", "GRU", "RNN"})
 
 @dataclass(frozen=True)
 class _Axis:
-    """A size behind some nodes, as it follows from that of an input's axis; sources: which axes of inputs it is of."""
+    """A size behind some nodes, as it follows from that of an input's axis.
+
+    sources: which axes of inputs it is of. work: how many steps it takes to tell the size.
+    """
 
     size: Callable[[int], int]
     sources: frozenset[tuple[str, int]] = frozenset()
+    work: int = 1
 
-    def then(self, change: Callable[[int], int]) -> _Axis:
-        """Return the axis with its size changed."""
+    def then(self, change: Callable[[int], int]) -> _Axis | None:
+        """Return the axis with its size changed; None where that takes too many steps."""
+        if not self.sources:
+            return _fixed(change(self.size(0)))
         before = self.size
-        return _Axis(lambda given: change(before(given)), self.sources)
+        made = _Axis(lambda given: change(before(given)), self.sources, self.work + 1)
+        return made if made.work <= _MOST_WORK else None
 
 
 _Axes = Sequence["_Axis | None"]
@@ -300,7 +308,12 @@ def _total(axes: _Axes, combine: Callable[[Sequence[int]], int]) -> _Axis | None
     if len(known) < len(axes):
         return None
     sources = frozenset[tuple[str, int]]().union(*(axis.sources for axis in known))
-    return _Axis(lambda given: combine([axis.size(given) for axis in known]), sources)
+    if not sources:
+        return _fixed(combine([axis.size(0) for axis in known]))
+    work = 1 + sum(axis.work for axis in known)
+    if work > _MOST_WORK:
+        return None
+    return _Axis(lambda given: combine([axis.size(given) for axis in known]), sources, work)
 
 
 def _broadcast(axes: _Axes) -> _Axis | None:
