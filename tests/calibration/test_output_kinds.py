@@ -47,7 +47,7 @@ ROWS: dict[str, tuple[str, Callable[[], np.ndarray], bool]] = {
     "a name of classes": ("logits", lambda: together(3), False),
     "a name of quantities": ("bbox", lambda: classes(4), True),
     "a name of fingerprints": ("fingerprint", lambda: classes(10), True),
-    "a name of sound": ("audio_out", lambda: classes(100), True),
+    "a name of sound": ("waveform", lambda: classes(100), True),
     "a name of both": ("quality_scores", lambda: together(3), True),
 }
 

@@ -32,6 +32,8 @@ def test_of_samples_whose_losses_scatter_far_more_than_they_differ_the_differenc
     assert is_lower(losses - 0.1 + generator.normal(0, 0.1, 200), losses)
 
 
-@pytest.mark.parametrize("losses", [[], [1.0], [1.0, np.nan], [1.0, -np.inf]])
+@pytest.mark.parametrize(
+    "losses", [[], [1.0], [1.0, 1.1, 0.9], [1.0, 1.0, 1.1, np.nan], [1.0, 1.0, 1.1, -np.inf]]
+)
 def test_too_few_and_no_numbers_are_never_lower(losses: list[float]) -> None:
     assert not is_lower(losses, [2.0] * len(losses))

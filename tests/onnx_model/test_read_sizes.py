@@ -17,6 +17,7 @@ WEIGHTS = {
     "wide": floats(4, 1, 3, 5), "cell": floats(1, 20, 7), "hidden": floats(1, 20, 5), "behind": floats(24, 5),
     "flat": np.array([-1, 24]), "same": np.array([0, 0, 12]), "rows": np.array([-1, 12]), "first": np.array([0]),
     "second": np.array([1]), "third": np.array([2]), "far": np.array([2**31]), "minus": np.array([-2]),
+    "one": floats(1), "third plus": np.array([3]), "nothing": np.array([], np.int64),
 }  # fmt: skip
 CONVOLVED = [
     node("Unsqueeze", ["x", "first"], ["u"]),
@@ -77,6 +78,16 @@ NOTHING: dict[str, Case] = {
          node("Add", ["a", "c"], ["y"])],
         ["N", "F"], {},
     ),
+    "a scale of several axes": (
+        [node("LayerNormalization", ["x", "wide"], ["y"], axis=-2)], ["N", 1, 3, "F"], {3: 5},
+    ),
+    "a scale of one number": ([node("LayerNormalization", ["x", "one"], ["y"])], ["N", "F"], {}),
+    "a flattening from behind": (
+        [node("Flatten", ["x"], ["f"], axis=-1), node("MatMul", ["f", "matrix"], ["y"])], ["N", 3, "F"], {2: 12},
+    ),
+    "a single number": (
+        [node("ReduceMean", ["x"], ["m"]), node("Reshape", ["m", "nothing"], ["y"])], ["N", "F"], {},
+    ),
     "what is not followed": (
         [node("Gather", ["x", "first"], ["g"], axis=1), node("MatMul", ["g", "matrix"], ["y"])], ["N", "F"], {},
     ),
@@ -98,22 +109,25 @@ def test_open_sizes_are_those_that_weights_take(case: str) -> None:
 
 @pytest.mark.parametrize(
     ("count", "operator", "found"),
-    [(1000, "window", {}), (60, "doubled", {}), (1000, "joined", {("x", 1): 12})],
+    [(1000, "window", {}), (60, "doubled", {}), (60, "wrapped", {}), (1000, "joined", {("x", 1): 12})],
 )
 def test_deep_graphs_are_followed_as_far_as_it_is_cheap(count: int, operator: str, found: object) -> None:
-    """A thousand windows one behind the other, a size doubled sixty times, channels joined a thousand times."""
+    """Many windows one behind the other, a size doubled or padded by its own ends, channels joined."""
     nodes, last = [node("Unsqueeze", ["x", "first"], ["u"]), node("Unsqueeze", ["u", "first"], ["v"])], "v"
     for number in range(count):
         made = f"n{number}"
+        if operator == "wrapped":
+            nodes.append(node("Slice", [last, "minus", "far", "third plus"], [f"{made} end"]))
         nodes.append({
             "window": node("MaxPool", [last], [made], kernel_shape=[1, 1]),
             "doubled": node("Concat", [last, last], [made], axis=3),
+            "wrapped": node("Concat", [f"{made} end", last], [made], axis=3),
             "joined": node("Concat", [last, "v"], [made], axis=1),
         }[operator])  # fmt: skip
         last = made
     proto = model_of(
         [*nodes, node("MatMul", [last, "matrix"], ["y"])],
-        [initializer(name, WEIGHTS[name]) for name in ("first", "matrix")],
+        [initializer(name, WEIGHTS[name]) for name in ("first", "matrix", "minus", "far", "third plus")],
         inputs={"x": ["T", "F"]},
         outputs={"y": None},
     )

@@ -6,20 +6,22 @@ import math
 import warnings
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch.nn import functional as F
 
 import enxuto
 from enxuto.compression.judge import Bounds
-from enxuto.data import dataset_of_arrays
+from enxuto.compression.split import split_for_training
+from enxuto.data import dataset_of_arrays, open_dataset
 from enxuto.importing.load import network_of
 from enxuto.metrics.losses import OutputLoss
 from enxuto.onnx_model import Model
-from enxuto.retraining.divergence import cross_entropy_of
+from enxuto.retraining.divergence import cross_entropy_of, divergence_from, with_labels
 from enxuto.retraining.images import TrainingImages
 from enxuto.retraining.labels import Labels, labels_of
 from enxuto.runtime import Runner
@@ -78,7 +80,7 @@ def test_labels_of_the_model_are_taken() -> None:
         (np.random.default_rng(0).integers(0, 10, 512), "chance"),
         ((answers(TRAINING) + 1) % 10, "order of the model's outputs"),
         (answers(TRAINING) + 1, "and the model has 10 outputs"),
-        (answers(TRAINING) - 1, "and the model has 10 outputs"),
+        (answers(TRAINING) - 1, "one is -1, and the model has 10 outputs"),
     ],
 )
 def test_labels_of_something_else_are_left_out_with_the_reason(labels: np.ndarray, reason: str) -> None:
@@ -93,15 +95,57 @@ def test_labels_of_something_else_are_left_out_with_the_reason(labels: np.ndarra
     [
         (None, LOSSES),
         (answers(TRAINING), (OutputLoss("y", "values", "y"),)),
-        (answers(TRAINING), (OutputLoss("y", "classes", "y", axis=1),)),
     ],
 )
-def test_without_labels_or_one_list_of_classes_nothing_is_learned_from(
+def test_without_labels_or_classes_nothing_is_learned_from(
     labels: np.ndarray | None, losses: tuple[OutputLoss, ...]
 ) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert found(labels, losses) is None
+    with pytest.warns(UserWarning, match="labels are not learned from: (the images|no output)"):
+        assert labels_of(task(labels, losses), cast(Any, None), 1.0, asked=True) is None
+
+
+@pytest.mark.parametrize("shape", [(10,), (10, 1, 1), (1, 10)])
+def test_one_list_of_classes_may_have_axes_of_length_one(shape: tuple[int, ...]) -> None:
+    """As in front of an ArgMax, whose loss is along an axis."""
+    plain = network_of(Model.from_proto(MODEL), TRAINING.shape[1:])
+    losses = (OutputLoss("y", "classes", "y", axis=shape.index(10) + 1),)
+    labels = answers(TRAINING)
+    teacher: Any = lambda images: plain(images).reshape(-1, *shape)  # noqa: E731
+    taken = labels_of(task(labels, losses), teacher, 0.5)
+    assert taken is not None
+    assert taken.classes == 10
+    images = torch.from_numpy(TRAINING[:9])
+    wanted = F.cross_entropy(plain(images), torch.from_numpy(labels[:9]))
+    targets = F.one_hot(torch.from_numpy(labels[:9]), 10).float()
+    found = cross_entropy_of(targets, [teacher(images)], losses)
+    assert float(found.detach()) == pytest.approx(float(wanted.detach()))
+
+
+def test_several_lists_of_classes_are_told() -> None:
+    teacher: Any = lambda images: torch.zeros(len(images), 10, 4)  # noqa: E731
+    losses = (OutputLoss("y", "classes", "y", axis=1),)
+    with pytest.warns(UserWarning, match="the model gives several lists of classes"):
+        assert labels_of(task(answers(TRAINING), losses), teacher, 0.5) is None
+
+
+def test_labels_take_a_share_of_what_the_output_of_classes_counts_and_none_of_others() -> None:
+    generator = torch.Generator().manual_seed(0)
+    reference, found = ([torch.randn(6, n, generator=generator) for n in (4, 10)] for _ in range(2))
+    losses = (OutputLoss("v", "values", "v", weight=1.0), OutputLoss("y", "classes", "y", weight=3.0))
+    labels = torch.randint(10, (6,), generator=generator)
+    whole = with_labels(
+        divergence_from(reference, found, losses),
+        F.one_hot(labels, 10).float(),
+        reference,
+        found,
+        losses,
+        1.0,
+    )
+    values = divergence_from(reference[:1], found[:1], losses[:1])
+    assert float(whole) == pytest.approx((float(values) + 3 * float(F.cross_entropy(found[1], labels))) / 4)
 
 
 def test_images_and_labels_are_mixed_alike() -> None:
@@ -169,3 +213,37 @@ def test_where_top1_is_bounded_the_network_learns_what_the_original_never_knew(
         return max(check.judgement.top1 or 0.0 for check in result.calibrated.retrained.checks)
 
     assert top1(1.0) > top1(0.0) + 5
+
+
+def folders(root: Path, names: str, images: np.ndarray, labels: np.ndarray) -> Path:
+    """Write images of one channel as PNG into folders by class."""
+    for number, (image, label) in enumerate(zip(images, labels, strict=True)):
+        folder = root / names[label]
+        folder.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(image).save(folder / f"{number}.png")
+    return root
+
+
+@pytest.mark.filterwarnings("ignore:.*has 9 of the model's 10 classes")
+@pytest.mark.parametrize(
+    ("train", "expected"),
+    [("abcdefghij", True), ("abcdefghj", True), ("jihgfedcba", True), ("abcdefghi?", False)],
+)
+def test_labels_of_images_that_train_are_numbers_of_those_that_judge(
+    train: str, expected: bool, tmp_path: Path
+) -> None:
+    """Folders that lack a class, or come in any order, are matched by name; unknown ones are told and left out."""
+    generator = np.random.default_rng(0)
+    pixels = generator.integers(0, 255, (60, 8, 8), np.uint8)
+    numbers = np.arange(60) % 10
+    judging = open_dataset(folders(tmp_path / "data", "abcdefghij", pixels, numbers))
+    kept = numbers < len(train)
+    training = open_dataset(folders(tmp_path / "train", train, pixels[kept], numbers[kept]))
+    if not expected:
+        with pytest.warns(UserWarning, match="labels of images that train are not learned from"):
+            parts = split_for_training(judging, training, Bounds(max_drop=1.0), 8, 0)
+        assert not parts.training.labelled
+        return
+    parts = split_for_training(judging, training, Bounds(max_drop=1.0), 8, 0)
+    wanted = sorted("abcdefghij".index(train[number]) for number in numbers[kept])
+    assert sorted(parts.training.labels.tolist()) == wanted

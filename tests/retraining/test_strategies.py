@@ -156,6 +156,20 @@ def test_long_trainings_by_labels_begin_at_a_far_smaller_file(
             assert found.grows
 
 
+def dropped(points: float) -> Judgement:
+    return Judgement(9, 90.0, points, None, 99.0, None, 0.1, "")
+
+
+def test_a_training_by_labels_begins_finer_where_points_do_not_come_back() -> None:
+    bounds = Bounds(max_drop=0.5)
+    begun = replace(BY_LABELS, coarser=10.0)
+    for drop, coarser in ((3.0, None), (12.0, None), (13.0, 2.5), (60.0, 2.5)):
+        again = begun.again(bounds, dropped(drop))
+        assert (None if again is None else again.coarser) == coarser
+    assert replace(begun, coarser=4.0).again(bounds, dropped(60.0)) == replace(begun, coarser=2.0)
+    assert replace(begun, coarser=2.0).again(bounds, dropped(60.0)) is None
+
+
 @pytest.mark.filterwarnings("ignore:the bound holds")
 def test_a_training_by_labels_goes_on_bit_for_bit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("enxuto.retraining.strategy._LABELS_FROM", 100)

@@ -54,8 +54,8 @@ class Curvature:
 
     inputs: H (g, c, c) of each block of inputs; input_factors: U of each. outputs: G (g, o, o) of each block of
     outputs; output_factors: V of each. calibrated: whether rounding with feedback beat rounding to nearest on
-    held-out images. sensitivity: in nats per unit of tr(G E H Eᵀ), at the largest price; `sensitivity_at` tells it for
-    others where `curve` does.
+    held-out images. sensitivity: in nats per unit of tr(G E H Eᵀ), as measured at the largest price; `sensitivity_at`
+    tells what `curve` says of any.
     """
 
     layer: LinearLayer

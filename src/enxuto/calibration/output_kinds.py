@@ -57,7 +57,7 @@ _KEEPS_SHARES = frozenset(  # whose results lie between 0 and 1 where their inpu
 _SAYS_CLASSES = re.compile(r"logit|prob|class|label|softmax|categor|score|pred")
 _SAYS_VALUES = re.compile(
     r"box|bbox|regress|coord|landmark|keypoint|point|depth|disparity|angle|pose|embed|feature|hidden|pool|offset|"
-    r"delta|mask|flow|quality|mos|valence|arousal|latent|fingerprint|descriptor|representation|vector|audio|waveform|"
+    r"delta|mask|flow|quality|mos|valence|arousal|latent|fingerprint|descriptor|representation|waveform|"
     r"spectr|enhanced|denoised|(?<![a-z])(age|emb|embs)(?![a-z])"
 )
 _TOGETHER = 1.25  # of columns that move independently: what quantities that go together are above

@@ -165,7 +165,9 @@ def code_levels(
         None if progress is None else lambda done, of: progress("coding", done, of),
     )
     reports = [
-        _report(calibration, name, tensors[name], losses[name], size) for name, size in sizes.items() if size
+        _report(calibration, name, tensors[name], losses[name], size, price)
+        for name, size in sizes.items()
+        if size
     ]
     coded = {name: bias for name, bias in biases.items() if name not in exact}
     grid = Grid(bias_step or 1.0)
@@ -196,7 +198,7 @@ def _facts(calibration: Calibration, price: float, metadata: Mapping[str, Any] |
 
 
 def _report(
-    calibration: Calibration, name: str, tensor: QuantizedTensor, loss: float, size: int
+    calibration: Calibration, name: str, tensor: QuantizedTensor, loss: float, size: int, price: float
 ) -> LayerReport:
     curvature = calibration.curvatures[name]
     return LayerReport(
@@ -205,7 +207,7 @@ def _report(
         step=calibration.step(name, tensor),
         bytes=size,
         loss=loss,
-        sensitivity=curvature.sensitivity,
+        sensitivity=curvature.sensitivity_at(price),
         method="calibrated" if curvature.calibrated else "nearest",
     )
 

@@ -116,7 +116,9 @@ class _Walk:
         elif kind in _SAME:
             found = axes
         elif kind in _CHANNELS:
-            self._want(axes, _CHANNELS[kind], self._weight_shape(node, 1), 0)
+            scale = self._weight_shape(node, 1)
+            if scale is None or scale[-1:] != (1,):
+                self._want(axes, _CHANNELS[kind], scale, -1)
             found = axes
         elif kind in ("MatMul", "Gemm") or kind in _RECURRENT:
             found = self._product(node, axes)
@@ -218,7 +220,8 @@ class _Walk:
                 order = ints_attribute(node, "perm") or tuple(reversed(range(len(axes))))
                 return [axes[at] for at in order] if sorted(order) == list(range(len(axes))) else None
             case "Flatten":
-                at = int_attribute(node, "axis", 1) % (len(axes) + 1)
+                at = int_attribute(node, "axis", 1)
+                at = at + len(axes) if at < 0 else at
                 return [_total(axes[:at], math.prod), _total(axes[at:], math.prod)]
             case "Reshape":
                 return self._reshaped(self._constant(node, 1, ""), axes)
@@ -243,7 +246,7 @@ class _Walk:
 
     def _reshaped(self, sizes: Sequence[int] | None, axes: _Axes) -> _Axes | None:
         """Return the axes behind a Reshape to these sizes: the last ones may be joined."""
-        if sizes is None:
+        if not sizes:  # not known, or of a single number
             return None
         made: list[_Axis | None] = [_fixed(size) if size > 0 else None for size in sizes]
         for at, size in enumerate(sizes):

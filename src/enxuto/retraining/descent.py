@@ -14,7 +14,7 @@ from enxuto.errors import error_reason
 from enxuto.importing.network import OnnxNetwork
 from enxuto.metrics.losses import OutputLoss
 from enxuto.retraining.averages import Averages
-from enxuto.retraining.divergence import cross_entropy_of, divergence_from
+from enxuto.retraining.divergence import divergence_from, with_labels
 from enxuto.retraining.features import give_features, share_off
 from enxuto.retraining.images import TrainingImages
 from enxuto.retraining.placement import finish_work, name_of, plainer_than
@@ -128,8 +128,8 @@ class Descent:
         ours = _floats(found[:ends])
         loss = divergence_from(_floats(reference[:ends]), ours, self._losses)
         if batch.targets is not None and self.images.labels is not None:
-            by_labels = cross_entropy_of(batch.targets.to(self.placement.device), ours, self._losses)
-            loss = loss + self.images.labels.share * (by_labels - loss)
+            targets, share = batch.targets.to(self.placement.device), self.images.labels.share
+            loss = with_labels(loss, targets, _floats(reference[:ends]), ours, self._losses, share)
         return loss + self._pull * share_off(reference[ends:], found[ends:]) if self._pull else loss
 
     def grow_steps(self, factor: float) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -10,7 +11,7 @@ from torch.nn import functional as F
 
 from enxuto.metrics.losses import OutputLoss
 
-__all__ = ["cross_entropy_of", "divergence_from"]
+__all__ = ["cross_entropy_of", "divergence_from", "with_labels"]
 
 
 def divergence_from(
@@ -31,10 +32,28 @@ def divergence_from(
 
 def cross_entropy_of(targets: Tensor, found: Sequence[Tensor], losses: Sequence[OutputLoss]) -> Tensor:
     """Return the mean cross-entropy of the first output of classes, in nats, from shares of classes (N, C)."""
-    loss, scores = next(
-        (one, value) for one, value in zip(losses, found, strict=True) if one.kind == "classes"
-    )
-    return -torch.mean(torch.sum(targets * _log_probabilities(loss, scores), 1))
+    place = _place_of_classes(losses)
+    rows = replace(losses[place], axis=None)  # one list a sample, whatever axes it has
+    return -torch.mean(torch.sum(targets * _log_probabilities(rows, found[place]), 1))
+
+
+def with_labels(
+    loss: Tensor,
+    targets: Tensor,
+    reference: Sequence[Tensor],
+    found: Sequence[Tensor],
+    losses: Sequence[OutputLoss],
+    share: float,
+) -> Tensor:
+    """Return a loss of all outputs in which labels take so large a share of what the output of classes counts."""
+    place = _place_of_classes(losses)
+    own = divergence_from(reference[place : place + 1], found[place : place + 1], losses[place : place + 1])
+    weight = losses[place].weight / sum(one.weight for one in losses)
+    return loss + share * weight * (cross_entropy_of(targets, found, losses) - own)
+
+
+def _place_of_classes(losses: Sequence[OutputLoss]) -> int:
+    return next(number for number, one in enumerate(losses) if one.kind == "classes")
 
 
 def _log_probabilities(loss: OutputLoss, scores: Tensor) -> Tensor:

@@ -27,28 +27,43 @@ class Labels:
     share: float
 
 
-def labels_of(task: RetrainingTask, teacher: OnnxNetwork, share: float) -> Labels | None:
+def labels_of(
+    task: RetrainingTask, teacher: OnnxNetwork, share: float, *, asked: bool = False
+) -> Labels | None:
     """Return the labels of a task's images for so large a share of the loss; None where they are not learned from.
+
+    asked: whether the share was asked for, so that a warning says where there are no labels to learn from.
 
     Where the original's answers have nothing to do with them, a warning says so: they are of other classes, or in
     another order.
     """
     losses = task.calibration.judged_outputs.losses
     place = next((number for number, loss in enumerate(losses) if loss.kind == "classes"), None)
-    if not share or task.labels is None or place is None or losses[place].axis is not None:
+    if not share:
         return None
-    asked = np.sort(np.random.default_rng(0).permutation(len(task.images))[:_ASKED])
+    if task.labels is None or place is None:
+        if asked:
+            lack = (
+                "the images that train have none" if place is not None else "no output is a list of classes"
+            )
+            warnings.warn(f"labels are not learned from: {lack}", stacklevel=3)
+        return None
+    some = np.sort(np.random.default_rng(0).permutation(len(task.images))[:_ASKED])
     with torch.no_grad():
         found = [
-            _output(teacher(torch.from_numpy(task.images[asked[first : first + _BATCH]])), place)
-            for first in range(0, len(asked), _BATCH)
+            _output(teacher(torch.from_numpy(task.images[some[first : first + _BATCH]])), place)
+            for first in range(0, len(some), _BATCH)
         ]
-    scores = torch.cat(found).flatten(1) * (-1 if losses[place].least else 1)
+    whole = torch.cat(found)
+    scores = whole.flatten(1) * (-1 if losses[place].least else 1)
     classes, labels = scores.shape[1], task.labels
-    if labels.min() < 0 or labels.max() >= classes:
-        reason = f"they go to {labels.max()}, and the model has {classes} outputs"
+    if classes != max(whole.shape[1:], default=0):
+        reason = "the model gives several lists of classes"
+    elif labels.min() < 0 or labels.max() >= classes:
+        outside = labels.min() if labels.min() < 0 else labels.max()
+        reason = f"one is {outside}, and the model has {classes} outputs"
     else:
-        chance = compare_with_chance(scores.argmax(1).numpy(), labels[asked], classes)
+        chance = compare_with_chance(scores.argmax(1).numpy(), labels[some], classes)
         reason = chance.order_doubt or (
             ""
             if chance.better

@@ -72,7 +72,9 @@ class _Run:
         self.first = self.found = task.check(task.start, 0, 0.0)
         self.outcome = task.start
         self.teacher = teacher_of(task.calibration.logits_model, task.images.shape[1:])
-        labels = labels_of(task, self.teacher, settings.share_of_labels(task.bounds))
+        labels = labels_of(
+            task, self.teacher, settings.share_of_labels(task.bounds), asked=bool(settings.labels)
+        )
         self.images = TrainingImages(
             task.images, settings.batch, task.settings.seed, task.pictures, settings.mix, labels
         )
