@@ -52,8 +52,7 @@ def show_retraining(result: CalibratedResult) -> None:
     if retrained.labels:
         note(
             f"labels of the images that train count {as_percent(retrained.labels, 0)} of the loss, as points of top-1 "
-            "are what is bounded: right answers may take the place of the original's; --min-agreement bounds them too, "
-            "and the original alone then teaches"
+            "are bounded; with --min-agreement, too, the original alone teaches"
         )
     if retrained.removed is not None:
         note(_removed(retrained.removed))
