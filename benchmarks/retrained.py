@@ -98,7 +98,9 @@ def main() -> None:
     bound.add_argument("--bits", type=float, nargs="+", default=[1.5, 1.0, 0.65])
     bound.add_argument("--max-kl", type=float, nargs="+", help="in nats, by the images that choose")
     bound.add_argument("--max-drop", type=float, nargs="+", help="points of top-1, by the images that choose")
-    parser.add_argument("--labels", type=float, help="share of the loss that is of the images' labels")
+    parser.add_argument(
+        "--label-weight", type=float, default=0.0, help="share of the loss that is of the images' labels"
+    )
     length = parser.add_mutually_exclusive_group()
     length.add_argument("--minutes", type=float, default=None)
     length.add_argument("--epochs", type=float, default=None)
@@ -131,7 +133,8 @@ def main() -> None:
         if not given.only_calibrated:
             settings = enxuto.Retraining(
                 minutes=given.minutes, epochs=given.epochs, rate=given.rate, mix=given.mix,
-                features=given.features, labels=given.labels, control=given.control and number == len(sizes) - 1,
+                features=given.features, label_weight=given.label_weight,
+                control=given.control and number == len(sizes) - 1,
             )  # fmt: skip
             results["retrained"] = enxuto.compress(model, **limit, retrain=settings, **shared)
         for method, result in results.items():

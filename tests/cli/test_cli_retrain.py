@@ -42,6 +42,11 @@ def test_files_before_and_after_stand_side_by_side(tmp_path: Path, monkeypatch: 
     ("options", "message"),
     [
         (["--minutes", "5"], "give --retrain"),
+        (["--label-weight", "0.5"], "give --retrain"),
+        (
+            ["--retrain", "--data", str(TEST_IMAGES), "--bits", "2", "--label-weight", "1.5"],
+            "--label-weight is a share from 0 to 1",
+        ),
         (["--epochs", "5"], "give --retrain"),
         (["--control"], "give --retrain"),
         (["--retrain"], "give --data"),

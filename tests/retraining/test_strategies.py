@@ -163,8 +163,10 @@ def dropped(points: float) -> Judgement:
 def test_a_training_by_labels_begins_finer_where_points_do_not_come_back() -> None:
     bounds = Bounds(max_drop=0.5)
     begun = replace(BY_LABELS, coarser=10.0)
-    for drop, coarser in ((3.0, None), (12.0, None), (13.0, 2.5), (60.0, 2.5)):
-        again = begun.again(bounds, dropped(drop))
+    for drop, progress, coarser in (
+        (3.0, 0.2, None), (5.2, 0.2, None), (5.4, 0.2, 2.5), (60.0, 0.2, 2.5), (2.8, 0.6, None), (3.0, 0.6, 2.5),
+    ):  # fmt: skip
+        again = begun.again(bounds, dropped(drop), progress)
         assert (None if again is None else again.coarser) == coarser
     assert replace(begun, coarser=4.0).again(bounds, dropped(60.0)) == replace(begun, coarser=2.0)
     assert replace(begun, coarser=2.0).again(bounds, dropped(60.0)) is None
@@ -180,7 +182,7 @@ def test_a_training_by_labels_goes_on_bit_for_bit(tmp_path: Path, monkeypatch: p
         dataset_of_arrays(images, scores(images).reshape(len(images), -1).argmax(1))
         for images in (JUDGING, TRAINING)
     )
-    settings = enxuto.Retraining(epochs=4, batch=16, checks=4, rate=0.01)
+    settings = enxuto.Retraining(epochs=4, batch=16, checks=4, rate=0.01, label_weight=0.5)
 
     def within(progress: Any = None) -> Retrained:
         result = enxuto.compress(

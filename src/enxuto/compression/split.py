@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
@@ -111,7 +110,7 @@ def split_for_training(
     """
     if data is None:
         raise UsageError("retraining needs images to judge by; give data=", code="E023")
-    training, rest = _with_labels_of(calibration, data, bounds), data
+    training, rest = _with_labels_of(calibration, data), data
     if training is None:
         wanted = min(max(_JUDGING_SHARE * len(data), _FEWEST_JUDGING), _MOST_JUDGING, 2 / 3 * len(data))
         share = 1 - wanted / len(data)
@@ -128,7 +127,7 @@ def split_for_training(
 
 
 def _with_labels_of(
-    calibration: Dataset | Samples | None, data: Dataset | Samples, bounds: Bounds
+    calibration: Dataset | Samples | None, data: Dataset | Samples
 ) -> Dataset | Samples | None:
     """Return images that train with the numbers of classes that those that judge have, or without labels."""
     if not (isinstance(calibration, Dataset) and isinstance(data, Dataset)):
@@ -136,14 +135,9 @@ def _with_labels_of(
     if not (calibration.labelled and data.labelled) or data.classes is None:
         return calibration
     try:
-        matched, matching = calibration.match_classes(data.classes, len(data.classes))
-    except DataError as error:
-        if bounds.max_drop is not None:
-            warnings.warn(f"labels of images that train are not learned from: {error}", stacklevel=5)
+        return calibration.match_classes(data.classes, len(data.classes))[0]
+    except DataError:  # classes that the model does not have: nothing can be learned from them
         return calibration.without_labels()
-    for warning in matching.warnings if bounds.max_drop is not None else ():
-        warnings.warn(warning, stacklevel=5)
-    return matched
 
 
 def load_images(dataset: Dataset, preprocess: Preprocess) -> npt.NDArray[np.float32]:

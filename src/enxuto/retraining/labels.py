@@ -27,26 +27,23 @@ class Labels:
     share: float
 
 
-def labels_of(
-    task: RetrainingTask, teacher: OnnxNetwork, share: float, *, asked: bool = False
-) -> Labels | None:
+def labels_of(task: RetrainingTask, teacher: OnnxNetwork, share: float) -> Labels | None:
     """Return the labels of a task's images for so large a share of the loss; None where they are not learned from.
 
-    asked: whether the share was asked for, so that a warning says where there are no labels to learn from.
-
-    Where the original's answers have nothing to do with them, a warning says so: they are of other classes, or in
-    another order.
+    A warning says why not: there are none, or the original's answers have nothing to do with them, as they are of other
+    classes or in another order.
     """
     losses = task.calibration.judged_outputs.losses
     place = next((number for number, loss in enumerate(losses) if loss.kind == "classes"), None)
     if not share:
         return None
     if task.labels is None or place is None:
-        if asked:
-            lack = (
-                "the images that train have none" if place is not None else "no output is a list of classes"
-            )
-            warnings.warn(f"labels are not learned from: {lack}", stacklevel=3)
+        lack = (
+            "the images that train have none that fit"
+            if place is not None
+            else "no output is a list of classes"
+        )
+        warnings.warn(f"labels are not learned from: {lack}", stacklevel=3)
         return None
     some = np.sort(np.random.default_rng(0).permutation(len(task.images))[:_ASKED])
     with torch.no_grad():

@@ -10,14 +10,10 @@ from enxuto.errors import UsageError, import_optional
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from enxuto.compression.judge import Bounds
     from enxuto.compression.retrainer import Retrained, RetrainingTask
     from enxuto.onnx_model import Model
 
 __all__ = ["Retraining"]
-
-LABELS = 0.5
-"""The share of the loss that is of labels where points of top-1 alone are bounded."""
 
 _MOST = 1e6  # minutes or epochs: two years
 
@@ -38,8 +34,8 @@ class Retraining:
         mix: the share of batches whose images are mixed in pairs.
         features: how much it counts, beside the loss, that what layers read stays what it was: the share of its power
             that is off, averaged over layers. 0 leaves it out.
-        labels: the share of the loss that is of the images' labels, from 0 to 1; the rest is the original's answers. By
-            default labels count where points of top-1 alone are bounded, and the images that train have some.
+        label_weight: the share of the loss that is of the images' labels, 0 to 1; the rest is the original's answers.
+            Where it has not learned the labels, right answers may take the place of its own, as `max_drop` allows.
         checks: how often a file is made and judged on the way.
         also_prune: also price the multiplications of filters, so that whole filters become zero and leave the network.
         control: also train as long without rounding, to tell how much of the change is the training itself.
@@ -54,7 +50,7 @@ class Retraining:
     rate: float = 0.012
     mix: float = 0.5
     features: float = 2.0
-    labels: float | None = None
+    label_weight: float = 0.0
     checks: int = 16
     also_prune: bool = False
     control: bool = False
@@ -70,9 +66,9 @@ class Retraining:
             value = getattr(self, name)
             if value is not None and not 0 < value <= _MOST:
                 raise UsageError(f"{name}= is a positive number of at most {_MOST:,.0f}, not {value:g}")
-        for name in ("mix", "labels"):
+        for name in ("mix", "label_weight"):
             value = getattr(self, name)
-            if value is not None and not 0 <= value <= 1:
+            if not 0 <= value <= 1:
                 raise UsageError(f"{name}= is a share from 0 to 1, not {value}")
         for name, choices in (
             ("device", ("auto", "cpu", "cuda")),
@@ -85,13 +81,6 @@ class Retraining:
         for name, least in (("batch", 2), ("checks", 1)):
             if getattr(self, name) < least:
                 raise UsageError(f"{name}= is a whole number from {least} up, not {getattr(self, name)}")
-
-    def share_of_labels(self, bounds: Bounds) -> float:
-        """Return the share of the loss that is of labels."""
-        if self.labels is not None:
-            return self.labels
-        others = (bounds.max_kl, bounds.min_agreement, bounds.min_snr, bounds.max_bytes)
-        return LABELS if bounds.max_drop is not None and others == (None,) * len(others) else 0.0
 
     def check_packages(self) -> None:
         """Raise `UsageError` where PyTorch or the GPU asked for is missing: before hours of calibration, not behind."""

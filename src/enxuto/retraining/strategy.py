@@ -46,7 +46,7 @@ _DOWN_FROM = (  # steps, from which on a start that has lost so many nats (or sh
     (1_000, 0.7),
     (3_000, 0.3),
 )
-_FAR = 3.0  # times the points that training gives back: a start that has lost more was too coarse
+_FAR = 1.5  # times the points that training still gives back: a start that has lost more was too coarse
 _LABELS_FROM = 1_000  # steps
 _LABELS_FROM_LOSS = 0.2  # nats
 _MOST_COARSER = 8.0  # times the price at which training begins otherwise
@@ -88,16 +88,20 @@ class Strategy:
         """Return how often a training may begin once more."""
         return len(AGAIN) if (self.trellis or self.lenient) and bounds.max_bytes is None else 0
 
-    def again(self, bounds: Bounds, judgement: Judgement) -> Strategy | None:
+    def again(self, bounds: Bounds, judgement: Judgement, progress: float = 0.0) -> Strategy | None:
         """Return the strategy of a training that begins once more, as a file on the way is judged so; None: it goes on.
 
         On a trellis the size hardly changes. So where a loss is bounded, training begins once more as coarse as it has
         shown to make up for, or less so where it has not. Where labels teach, it begins a fourth as coarse if points of
-        top-1 that were lost do not come back.
+        top-1 that were lost do not come back: of an original that has learned these labels already they do not.
+
+        progress: share of the training that is done.
         """
         if self.lenient and judgement.drop is not None and bounds.max_drop is not None:
-            is_far = judgement.drop > bounds.max_drop + _FAR * self.lenient and self.coarser > GROWING.coarser
-            return replace(self, coarser=max(GROWING.coarser, self.coarser / 4)) if is_far else None
+            most = bounds.max_drop + _FAR * self.lenient * (1 - progress)
+            if judgement.drop <= most or self.coarser <= GROWING.coarser:
+                return None
+            return replace(self, coarser=max(GROWING.coarser, self.coarser / 4))
         room = room_below(bounds, judgement)
         if not self.trellis or room is None or 0 <= room <= _MOST_ROOM:
             return None

@@ -72,9 +72,7 @@ class _Run:
         self.first = self.found = task.check(task.start, 0, 0.0)
         self.outcome = task.start
         self.teacher = teacher_of(task.calibration.logits_model, task.images.shape[1:])
-        labels = labels_of(
-            task, self.teacher, settings.share_of_labels(task.bounds), asked=bool(settings.labels)
-        )
+        labels = labels_of(task, self.teacher, settings.label_weight)
         self.images = TrainingImages(
             task.images, settings.batch, task.settings.seed, task.pictures, settings.mix, labels
         )
@@ -202,7 +200,7 @@ class _Run:
         """Begin once more where training now promises to reach the bound, unless it goes on well."""
         self.begun.append(self.strategy.coarser)
         step = self.descent.step
-        again = self.strategy.again(self.task.bounds, self.checks[-1].judgement)
+        again = self.strategy.again(self.task.bounds, self.checks[-1].judgement, step / self.schedule.steps)
         if again is not None:
             begins = self._begin(again, self.descent.placement)
             self.descent.step = step

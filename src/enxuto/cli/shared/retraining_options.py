@@ -28,8 +28,7 @@ class RetrainingOptions:
             "--retrain",
             rich_help_panel=_PANEL,
             help="Go on from the calibrated file: train with rounded weights towards fewer bits, the original being "
-            "the teacher. Images of --calibration train, or most of --data. No labels are needed; with --max-drop "
-            "alone they teach, too. Needs PyTorch.",
+            "the teacher. Images of --calibration train, or most of --data; no labels are needed. Needs PyTorch.",
         ),
     ] = False
     minutes: Annotated[
@@ -44,6 +43,15 @@ class RetrainingOptions:
             help="See every training image X times, such as 2.5. The same number gives the same bytes.",
         ),
     ] = None
+    label_weight: Annotated[
+        float,
+        typer.Option(
+            rich_help_panel=_PANEL,
+            metavar="X",
+            help="Share of the loss, 0 to 1, that labels of the images that train have; the rest has the original. "
+            "Helps where the original was not trained on such images, and harms where it was.",
+        ),
+    ] = 0.0
     also_prune: Annotated[
         bool,
         typer.Option(
@@ -65,6 +73,7 @@ class RetrainingOptions:
         given = {
             "--minutes": self.minutes is not None,
             "--epochs": self.epochs is not None,
+            "--label-weight": self.label_weight != 0,
             "--also-prune": self.also_prune,
             "--control": self.control,
         }
@@ -98,7 +107,11 @@ class RetrainingOptions:
 
         return (
             Retraining(
-                minutes=self.minutes, epochs=self.epochs, also_prune=self.also_prune, control=self.control
+                minutes=self.minutes,
+                epochs=self.epochs,
+                label_weight=self.label_weight,
+                also_prune=self.also_prune,
+                control=self.control,
             )
             if self.retrain
             else None

@@ -51,8 +51,8 @@ def show_retraining(result: CalibratedResult) -> None:
         )
     if retrained.labels:
         note(
-            f"labels of the images that train count {as_percent(retrained.labels, 0)} of the loss, as points of top-1 "
-            "are bounded; with --min-agreement, too, the original alone teaches"
+            f"labels of the images that train count {as_percent(retrained.labels, 0)} of the loss: right answers may "
+            "take the place of the original's"
         )
     if retrained.removed is not None:
         note(_removed(retrained.removed))
