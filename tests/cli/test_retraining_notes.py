@@ -43,9 +43,9 @@ def test_a_file_made_on_the_way_is_said_to_be_that(
     [
         ({}, []),
         ({"best": CHECK}, ["retraining found no better file within the bound; the calibrated one was kept"]),
-        ({"best": CHECK, "by_chance": replace(CHECK, judgement=replace(CHECK.judgement, kl=0.0987))},
+        ({"best": CHECK, "not_taken": replace(CHECK, judgement=replace(CHECK.judgement, kl=0.0987))},
          ["the best file of the training loses 0.0987 on the 100 images that choose, the calibrated one 0.1: no more"]),
-        ({"labels": 0.5}, ["labels of the images that train count 50 % of the loss"]),
+        ({"label_weight": 0.5}, ["labels of the images that train count 50 % of the loss"]),
         ({"ended": "interrupted"}, ["training ended early: interrupted; the best file until then was taken"]),
     ],
 )  # fmt: skip

@@ -516,5 +516,5 @@ def test_a_file_that_is_better_by_chance_is_not_taken(
     result = task.without_luck(found)
     assert result.improved == taken
     assert (result.outcome is files[1]) == taken
-    assert result.by_chance == (None if taken else best)
-    assert (result.to_dict()["by_chance"] is None) == taken
+    assert result.not_taken == (None if taken else best)
+    assert (result.to_dict()["not_taken"] is None) == taken

@@ -195,7 +195,7 @@ def test_a_training_by_labels_goes_on_bit_for_bit(tmp_path: Path, monkeypatch: p
 
     found = within()
     assert found.strategy == "by labels"
-    assert found.labels == 0.5
+    assert found.label_weight == 0.5
     assert found.checks[0].bytes < 0.8 * found.start.bytes
 
     def stop(stage: str, done: int, _: int) -> None:

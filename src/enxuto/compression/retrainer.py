@@ -121,7 +121,7 @@ class RetrainingTask:
             return found
         if is_lower(self.judge.losses(found.outcome.model), than=self.judge.losses(self.start.model)):
             return found
-        return replace(found, outcome=self.start, best=found.start, by_chance=found.best)
+        return replace(found, outcome=self.start, best=found.start, not_taken=found.best)
 
     def violation(self, size: int, judgement: Judgement) -> str | None:
         """Say why a file of a size that is judged so does not keep the bounds; None where it does."""
@@ -215,9 +215,9 @@ class Retrained:
     best: how `outcome` was judged. start: how the calibrated file was, by the same images. images: that were seen.
     ended: why training ended early, "" where it did not. control: the same training without rounding and without a
     price, on the images that choose, where it was asked for. removed: the filters that left `outcome`, None where it is
-    the file it started from. by_chance: how the best file was judged that was not taken, as chance explains
-    by how much it was better. halvings: how often training went on with half of its rate. strategy: how it got to the
-    bound, as `retraining.strategy` calls it. labels: the share of the loss that was of the images' labels.
+    the file it started from. not_taken: how the best file was judged, where it was better by no more than
+    chance and so not taken. halvings: how often training went on with half of its rate. strategy: how it got to the
+    bound, as `retraining.strategy` calls it. label_weight: the share of the loss that was of the images' labels.
     """
 
     outcome: PricedModel
@@ -231,10 +231,10 @@ class Retrained:
     ended: str = ""
     control: RetrainingControl | None = None
     removed: RemovedFilters | None = None
-    by_chance: RetrainingCheck | None = None
+    not_taken: RetrainingCheck | None = None
     halvings: int = 0
     strategy: str = ""
-    labels: float = 0.0
+    label_weight: float = 0.0
 
     @property
     def improved(self) -> bool:
@@ -250,8 +250,8 @@ class Retrained:
             "checks": [one.to_dict() for one in self.checks],
             "control": None if self.control is None else vars(self.control),
             "removed": None if self.removed is None else vars(self.removed),
-            "by_chance": None if self.by_chance is None else self.by_chance.to_dict(),
-            "halvings": self.halvings, "strategy": self.strategy, "labels": self.labels,
+            "not_taken": None if self.not_taken is None else self.not_taken.to_dict(),
+            "halvings": self.halvings, "strategy": self.strategy, "label_weight": self.label_weight,
         }  # fmt: skip
 
 

@@ -341,7 +341,7 @@ class _Run:
             planned_epochs=self.schedule.steps / per_epoch,
             halvings=len(self.schedule.halved),
             strategy=self.strategy.name,
-            labels=0.0 if self.images.labels is None else self.images.labels.share,
+            label_weight=0.0 if self.images.labels is None else self.images.labels.share,
             seconds=self.seconds + time.monotonic() - self.began,
             ended=ended,
             control=control,

@@ -49,14 +49,14 @@ def show_retraining(result: CalibratedResult) -> None:
             f"control, trained as long without rounding, on the images that choose: {same}KL {control.kl:.3g}{top1}: "
             "so much the training alone changes"
         )
-    if retrained.labels:
+    if retrained.label_weight:
         note(
-            f"labels of the images that train count {as_percent(retrained.labels, 0)} of the loss: right answers may "
-            "take the place of the original's"
+            f"labels of the images that train count {as_percent(retrained.label_weight, 0)} of the loss: right answers "
+            "may take the place of the original's"
         )
     if retrained.removed is not None:
         note(_removed(retrained.removed))
-    if (lucky := retrained.by_chance) is not None:
+    if (lucky := retrained.not_taken) is not None:
         note(
             f"the best file of the training loses {lucky.loss:.4g} on the {lucky.judgement.samples:,} images that "
             f"choose, the calibrated one {retrained.start.loss:.4g}: no more than chance, so that the calibrated one "
