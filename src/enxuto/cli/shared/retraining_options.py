@@ -48,8 +48,8 @@ class RetrainingOptions:
         typer.Option(
             rich_help_panel=_PANEL,
             metavar="X",
-            help="Share of the loss, 0 to 1, that labels of the images that train have; the rest has the original. "
-            "Helps where the original was not trained on such images, and harms where it was.",
+            help="Share of the loss, 0 to 1, that labels of the images that train have; the original's answers have "
+            "the rest. Within --max-drop, right answers may then take their place.",
         ),
     ] = 0.0
     also_prune: Annotated[
